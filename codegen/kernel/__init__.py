@@ -1,0 +1,1 @@
+"""The kernel language: loops over buffers with explicit vectors. Knows no tensors."""

@@ -1,0 +1,1 @@
+"""The tensor language: types, nodes, text form, verifier and reference interpreter."""

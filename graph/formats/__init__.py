@@ -1,0 +1,1 @@
+"""File formats a graph can be saved to and loaded from."""

@@ -1,0 +1,1 @@
+"""The six categories of layers, each a composition of ops with named parameters."""

@@ -1,0 +1,1 @@
+"""Operator definitions, one family per module; `registry` finds them by name."""

@@ -1,0 +1,1 @@
+"""Sessions and what they need: executables, threads, state, cache, checkpoints."""
