@@ -1,0 +1,181 @@
+"""The kernel language: loops over buffers. What native code is made from, one construct at a time.
+
+A `Kernel` reads and writes `Buffer`s (dense, row-major, indexed by `Dim`s) in nested loops. Its
+expressions are those of `algorithm`. Everything that decides speed is said here: tiles are loops,
+vectors are loops of kind "vector", registers are buffers in space "register", threads share the
+loop of kind "parallel".
+
+Loop kinds:
+  serial    one iteration after the other;
+  parallel  iterations are divided among the parts of a phase: part p of P runs the contiguous
+            share [n*p//P, n*(p+1)//P) of the n iterations. At most one, with only serial loops
+            of one iteration, `Let` and `Alloc` around it;
+  unroll    constant bounds; the body is repeated with the index replaced by each value;
+  vector    0..lanes with lanes constant; all iterations at once as one SIMD operation. The body
+            holds Let, Store, unroll loops and Fail only. With `active` only the iterations below
+            it take place. Iterations must not depend on one another.
+
+A register buffer's indices are constants once unroll loops are expanded, apart from the last one,
+which may be the index of the enclosing vector loop (the lane). Each element, or row of lanes, is
+one SSA value. Only elements stored before are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from ...algorithm import Expr, IndexLike, Load, children, walk
+from ...dims import Dim, DimExpr, Sym, as_sym, free_symbols
+from ...dtypes import DType
+
+Space: TypeAlias = Literal["arg", "stack", "register"]
+Kind: TypeAlias = Literal["serial", "parallel", "unroll", "vector"]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory a kernel uses. `arg`: given by the caller, 64-byte aligned unless `aligned` is
+    smaller; `stack`: private to the part, constant shape; `register`: SSA values."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+    space: Space = "arg"
+    written: bool = False  # args only: whether the kernel stores to it
+
+
+class Stmt:
+    """A statement."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class For(Stmt):
+    """`kind var in lo..hi step step { body }`: var takes lo, lo+step, ... below hi."""
+
+    var: DimExpr
+    lo: Dim
+    hi: Dim
+    step: int
+    kind: Kind
+    body: tuple[Stmt, ...]
+    active: Dim | None = None  # vector loops: iterations var >= active do nothing
+
+    @property
+    def sym(self) -> Sym:
+        return as_sym(self.var)
+
+
+@dataclass(frozen=True)
+class Let(Stmt):
+    """Names a value for the rest of the block: `let name = value`."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Store(Stmt):
+    """`buffer[indices] = value`, where `mask` holds."""
+
+    buffer: str
+    indices: tuple[IndexLike, ...]
+    value: Expr
+    mask: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Alloc(Stmt):
+    """Makes a stack or register buffer for the rest of the block; contents are undefined."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True)
+class If(Stmt):
+    """A branch on a scalar condition."""
+
+    cond: Expr
+    then: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fail(Stmt):
+    """Where `cond` holds, records error `site` (an ordinal within the kernel) at `index`.
+
+    The smallest recorded (site, index) of a run is the one reported. Execution goes on, so what
+    follows must stay within bounds whatever the condition says."""
+
+    site: int
+    cond: Expr
+    index: Dim
+
+
+@dataclass(frozen=True)
+class Call(Stmt):
+    """A machine instruction no expression says: a row of `instructions.INSTRUCTIONS`.
+
+    prefetch buffer[indices]  brings a cache line nearer; no effect on values.
+    transpose buffer          a register buffer of shape [n, n] becomes its transpose.
+    """
+
+    instruction: str
+    buffer: str
+    indices: tuple[Dim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A named function over buffers. `dims` are the symbols of the buffers' shapes that are known
+    only at run time, passed as arguments after the buffers."""
+
+    name: str
+    dims: tuple[DimExpr, ...]
+    params: tuple[Buffer, ...]
+    body: tuple[Stmt, ...]
+
+    def renamed(self, name: str) -> Kernel:
+        return replace(self, name=name)
+
+
+def statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
+    """Every statement at any depth, outer before inner."""
+    for s in body:
+        yield s
+        if isinstance(s, For):
+            yield from statements(s.body)
+        elif isinstance(s, If):
+            yield from statements(s.then)
+            yield from statements(s.orelse)
+
+
+def expressions(stmt: Stmt) -> Iterator[Expr]:
+    """The expressions a statement holds itself, not those of its body."""
+    if isinstance(stmt, Let):
+        yield stmt.value
+    elif isinstance(stmt, Store):
+        yield stmt.value
+        yield from (i for i in stmt.indices if isinstance(i, Expr))
+        if stmt.mask is not None:
+            yield stmt.mask
+    elif isinstance(stmt, If | Fail):
+        yield stmt.cond
+
+
+def loads(body: tuple[Stmt, ...]) -> Iterator[Load]:
+    """Every load at any depth."""
+    for s in statements(body):
+        for e in expressions(s):
+            for x in walk(e):
+                if isinstance(x, Load):
+                    yield x
+
+
+__all__ = [
+    "Alloc", "Buffer", "Call", "Fail", "For", "If", "Kernel", "Kind", "Let", "Space", "Stmt",
+    "Store", "children", "expressions", "free_symbols", "loads", "statements",
+]  # fmt: skip

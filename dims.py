@@ -1,0 +1,542 @@
+"""Symbolic integers: dimensions of tensors, loop indices, offsets, all in one normal form.
+
+A `Dim` is a Python int or a `DimExpr`, a sum of products of atoms with integer coefficients. An
+atom is a `Sym` (a named integer with bounds) or one of floordiv, mod, min, max of two Dims. Equal
+normal forms are equal objects for `==` and `hash`, so passes compare dimensions directly. Facts
+(bounds, divisibility) travel inside the symbol: no environment is needed to simplify.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, Union
+
+from .errors import InternalError, TextError
+
+Dim: TypeAlias = Union[int, "DimExpr"]
+Bounds: TypeAlias = tuple[int | None, int | None]
+_Monomial: TypeAlias = "tuple[Atom, ...]"
+
+
+class Atom:
+    """What a product multiplies: a symbol, or an operation no polynomial expresses."""
+
+    __slots__ = ("key",)
+    key: str  # total order and identity
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Atom) and self.key == other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+class Sym(Atom):
+    """A named integer in `lo..hi` (inclusive; None: unbounded) that is a multiple of `multiple`."""
+
+    __slots__ = ("hi", "lo", "multiple", "name")
+
+    def __init__(self, name: str, lo: int = 0, hi: int | None = None, multiple: int = 1) -> None:
+        self.name, self.lo, self.hi, self.multiple = name, lo, hi, multiple
+        self.key = f"{name}:{lo}:{hi}:{multiple}"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Op(Atom):
+    """`floordiv`, `mod`, `min` or `max` of two Dims."""
+
+    __slots__ = ("a", "b", "kind")
+
+    def __init__(self, kind: str, a: Dim, b: Dim) -> None:
+        self.kind, self.a, self.b = kind, a, b
+        self.key = f"{kind}({_key(a)},{_key(b)})"
+
+
+class DimExpr:
+    """A non-constant Dim: `sum(coefficient * product of atoms)`, terms in a fixed order."""
+
+    __slots__ = ("_bounds", "_hash", "terms")
+
+    def __init__(self, terms: tuple[tuple[_Monomial, int], ...]) -> None:
+        self.terms = terms
+        self._hash = hash(terms)
+        self._bounds: Bounds | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, DimExpr) and self._hash == other._hash and self.terms == other.terms
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __add__(self, other: Dim) -> Dim:
+        return _sum(((self, 1), (other, 1)))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Dim) -> Dim:
+        return _sum(((self, 1), (other, -1)))
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return _sum(((other, 1), (self, -1)))
+
+    def __neg__(self) -> Dim:
+        return _sum(((self, -1),))
+
+    def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int):
+            return _sum(((self, other),))
+        out: dict[_Monomial, int] = {}
+        for m1, c1 in self.terms:
+            for m2, c2 in other.terms:
+                m = tuple(sorted(m1 + m2, key=_atom_key))
+                out[m] = out.get(m, 0) + c1 * c2
+        return _make(out)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Dim) -> Dim:
+        return floordiv(self, other)
+
+    def __rfloordiv__(self, other: Dim) -> Dim:
+        return floordiv(other, self)
+
+    def __mod__(self, other: Dim) -> Dim:
+        return mod(self, other)
+
+    def __repr__(self) -> str:
+        return show(self)
+
+
+def _atom_key(atom: Atom) -> str:
+    return atom.key
+
+
+def _key(d: Dim) -> str:
+    if isinstance(d, int):
+        return str(d)
+    return "+".join(f"{c}*{'*'.join(a.key for a in m)}" for m, c in d.terms)
+
+
+def _make(terms: dict[_Monomial, int]) -> Dim:
+    """Normal form: no zero terms, `c*(x//c) + x%c` folded to `x`, terms sorted, ints unwrapped."""
+    live = {m: c for m, c in terms.items() if c}
+    for m, c in list(live.items()):
+        if len(m) == 1 and isinstance(m[0], Op) and m[0].kind == "mod":
+            whole = m[0]
+            partner = (Op("floordiv", whole.a, whole.b),)
+            if isinstance(whole.b, int) and live.get(partner) == c * whole.b:
+                del live[m], live[partner]
+                return _sum(((_make(live), 1), (whole.a, c)))
+    if not live:
+        return 0
+    if len(live) == 1 and () in live:
+        return live[()]
+    return DimExpr(tuple(sorted(live.items(), key=_term_key)))
+
+
+def _term_key(term: tuple[_Monomial, int]) -> tuple[int, str]:
+    return (-len(term[0]), "*".join(a.key for a in term[0]))
+
+
+def _sum(parts: Iterable[tuple[Dim, int]]) -> Dim:
+    out: dict[_Monomial, int] = {}
+    for d, k in parts:
+        if isinstance(d, int):
+            out[()] = out.get((), 0) + d * k
+        else:
+            for m, c in d.terms:
+                out[m] = out.get(m, 0) + c * k
+    return _make(out)
+
+
+def total(dims: Iterable[Dim]) -> Dim:
+    """Sum of many dims."""
+    return _sum((d, 1) for d in dims)
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """Product of many dims; 1 for none."""
+    out: Dim = 1
+    for d in dims:
+        out = out * d
+    return out
+
+
+def sym(name: str, lo: int = 0, hi: int | None = None, multiple: int = 1) -> DimExpr:
+    """The Dim of a fresh named symbol with bounds `lo..hi`, inclusive."""
+    return DimExpr((((Sym(name, lo, hi, multiple),), 1),))
+
+
+def as_sym(d: Dim) -> Sym:
+    """The symbol that `d` consists of; InternalError if it is anything else."""
+    if isinstance(d, DimExpr) and len(d.terms) == 1:
+        m, c = d.terms[0]
+        if c == 1 and len(m) == 1 and isinstance(m[0], Sym):
+            return m[0]
+    raise InternalError(f"{d!r} is not a plain symbol")
+
+
+def _split(d: Dim, c: int) -> tuple[Dim, Dim]:
+    """`(q, r)` with `d == c*q + r`, q as large as the coefficients allow."""
+    if isinstance(d, int):
+        return divmod(d, c)
+    quotient: dict[_Monomial, int] = {}
+    rest: dict[_Monomial, int] = {}
+    for m, k in d.terms:
+        q, r = divmod(k, c)
+        if not m or r == 0:
+            quotient[m], rest[m] = q, r
+        else:
+            rest[m] = k
+    return _make(quotient), _make(rest)
+
+
+def _exact(d: Dim, by: DimExpr) -> tuple[Dim, Dim]:
+    """`(q, r)` with `d == by*q + r` for a divisor of a single term."""
+    (divisor, k), *more = by.terms
+    if more or isinstance(d, int):
+        return 0, d
+    quotient: dict[_Monomial, int] = {}
+    rest: dict[_Monomial, int] = {}
+    for m, c in d.terms:
+        left = list(m)
+        fits = c % k == 0
+        for atom in divisor:
+            if atom in left:
+                left.remove(atom)
+            else:
+                fits = False
+        if fits:
+            quotient[tuple(left)] = c // k
+        else:
+            rest[m] = c
+    return _make(quotient), _make(rest)
+
+
+def floordiv(a: Dim, b: Dim) -> Dim:
+    """Floor division, b > 0."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    if b == 1:
+        return a
+    if a == b:
+        return 1
+    q, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
+    if in_range(r, b):
+        return q
+    if isinstance(r, DimExpr) and isinstance(b, int) and len(r.terms) == 1:
+        (m, c) = r.terms[0]
+        if c == 1 and len(m) == 1 and isinstance(m[0], Op) and m[0].kind == "floordiv":
+            inner = m[0]
+            if isinstance(inner.b, int):
+                return q + floordiv(inner.a, inner.b * b)
+    return q + DimExpr((((Op("floordiv", r, b),), 1),))
+
+
+def mod(a: Dim, b: Dim) -> Dim:
+    """Remainder of floor division, b > 0: always in `0..b-1`."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a % b
+    if b == 1 or a == b:
+        return 0
+    _, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
+    if in_range(r, b):
+        return r
+    if isinstance(b, int) and divisor(r) % b == 0:
+        return 0
+    return DimExpr((((Op("mod", r, b),), 1),))
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    """The smaller of two dims."""
+    return _extreme("min", a, b)
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    """The larger of two dims."""
+    return _extreme("max", a, b)
+
+
+def _extreme(kind: str, a: Dim, b: Dim) -> Dim:
+    if a == b:
+        return a
+    low, high = bounds(a - b)
+    if high is not None and high <= 0:
+        return a if kind == "min" else b
+    if low is not None and low >= 0:
+        return b if kind == "min" else a
+    a, b = sorted((a, b), key=_key)
+    return DimExpr((((Op(kind, a, b),), 1),))
+
+
+def ceildiv(a: Dim, b: Dim) -> Dim:
+    """Division rounded up."""
+    return floordiv(a + (b - 1), b)
+
+
+def round_up(a: Dim, b: int) -> Dim:
+    """The next multiple of b."""
+    return ceildiv(a, b) * b
+
+
+def in_range(d: Dim, stop: Dim) -> bool:
+    """Whether `0 <= d < stop` is certain."""
+    low, _ = bounds(d)
+    if low is None or low < 0:
+        return False
+    gap, _ = bounds(stop - d)
+    return gap is not None and gap > 0
+
+
+def divisor(d: Dim) -> int:
+    """The largest integer known to divide `d` (0 for the constant 0)."""
+    from math import gcd
+
+    if isinstance(d, int):
+        return abs(d)
+    out = 0
+    for m, c in d.terms:
+        k = abs(c)
+        for atom in m:
+            if isinstance(atom, Sym):
+                k *= atom.multiple
+        out = gcd(out, k)
+    return out
+
+
+def bounds(d: Dim) -> Bounds:
+    """Smallest and largest possible value, None where unbounded."""
+    if isinstance(d, int):
+        return d, d
+    if d._bounds is None:
+        low: int | None = 0
+        high: int | None = 0
+        for m, c in d.terms:
+            lo, hi = 1, 1  # type: int | None, int | None
+            for atom in m:
+                lo, hi = _interval_mul(lo, hi, *_atom_bounds(atom))
+            lo, hi = _interval_mul(lo, hi, c, c)
+            low = None if low is None or lo is None else low + lo
+            high = None if high is None or hi is None else high + hi
+        d._bounds = (low, high)
+    return d._bounds
+
+
+def _atom_bounds(atom: Atom) -> Bounds:
+    if isinstance(atom, Sym):
+        return atom.lo, atom.hi
+    if not isinstance(atom, Op):
+        raise InternalError(f"unknown atom {atom!r}")
+    (alo, ahi), (blo, bhi) = bounds(atom.a), bounds(atom.b)
+    if atom.kind == "mod":
+        return 0, None if bhi is None else bhi - 1
+    if atom.kind == "floordiv":
+        if blo is None or blo < 1:
+            return None, None
+        low = None if alo is None else (alo // blo if alo < 0 else (alo // bhi if bhi else 0))
+        return low, None if ahi is None else (ahi // blo if ahi >= 0 else -1)
+    if atom.kind == "min":
+        known = [v for v in (ahi, bhi) if v is not None]
+        low = None if alo is None or blo is None else min(alo, blo)
+        return low, min(known) if known else None
+    known = [v for v in (alo, blo) if v is not None]
+    high = None if ahi is None or bhi is None else max(ahi, bhi)
+    return max(known) if known else None, high
+
+
+def _interval_mul(
+    alo: int | None, ahi: int | None, blo: int | None, bhi: int | None
+) -> tuple[int | None, int | None]:
+    if alo is not None and blo is not None and alo >= 0 and blo >= 0:
+        high = 0 if ahi == 0 or bhi == 0 else None if ahi is None or bhi is None else ahi * bhi
+        return alo * blo, high
+    if blo == bhi and blo is not None:
+        a = None if alo is None else alo * blo
+        b = None if ahi is None else ahi * blo
+        return (a, b) if blo >= 0 else (b, a)
+    if alo is None or ahi is None or blo is None or bhi is None:
+        return None, None
+    ends = (alo * blo, alo * bhi, ahi * blo, ahi * bhi)
+    return min(ends), max(ends)
+
+
+def free_symbols(d: Dim) -> set[Sym]:
+    """Every symbol in `d`."""
+    out: set[Sym] = set()
+    if isinstance(d, DimExpr):
+        for m, _ in d.terms:
+            for atom in m:
+                if isinstance(atom, Sym):
+                    out.add(atom)
+                elif isinstance(atom, Op):
+                    out |= free_symbols(atom.a) | free_symbols(atom.b)
+    return out
+
+
+def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
+    """`d` with every symbol replaced, simplified anew."""
+    if isinstance(d, int):
+        return d
+    out: Dim = 0
+    for m, c in d.terms:
+        part: Dim = c
+        for atom in m:
+            if isinstance(atom, Sym):
+                part = part * leaf(atom)
+            elif isinstance(atom, Op):
+                part = part * _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
+        out = out + part
+    return out
+
+
+def substitute(d: Dim, values: Mapping[Sym, Dim]) -> Dim:
+    """`d` with some symbols replaced."""
+    if isinstance(d, int) or not values:
+        return d
+    return rewrite(d, lambda s: values.get(s) if s in values else DimExpr((((s,), 1),)))  # type: ignore[return-value]
+
+
+def evaluate(d: Dim, values: Mapping[str, int]) -> int:
+    """The integer `d` stands for, given every symbol's value by name."""
+    if isinstance(d, int):
+        return d
+    out = 0
+    for m, c in d.terms:
+        for atom in m:
+            if isinstance(atom, Sym):
+                c *= values[atom.name]
+            elif isinstance(atom, Op):
+                a, b = evaluate(atom.a, values), evaluate(atom.b, values)
+                c *= {"floordiv": lambda: a // b, "mod": lambda: a % b,
+                      "min": lambda: min(a, b), "max": lambda: max(a, b)}[atom.kind]()  # fmt: skip
+        out += c
+    return out
+
+
+def coefficient(d: Dim, s: Sym) -> Dim | None:
+    """k in `d == k*s + rest` with k and rest free of s; None if `d` is not linear in s."""
+    if isinstance(d, int):
+        return 0
+    k: dict[_Monomial, int] = {}
+    for m, c in d.terms:
+        uses = 0
+        for atom in m:
+            if atom == s:
+                uses += 1
+            elif isinstance(atom, Op) and s in free_symbols(DimExpr((((atom,), 1),))):
+                return None
+        if uses > 1:
+            return None
+        if uses:
+            key = tuple(a for a in m if a != s)
+            k[key] = k.get(key, 0) + c
+    return _make(k)
+
+
+_FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
+    "floordiv": floordiv, "mod": mod, "min": minimum, "max": maximum,
+}  # fmt: skip
+
+
+def show(d: Dim) -> str:
+    """Text that `parse` reads back: `4*batch + (h + 1)//2 - 3`."""
+    if isinstance(d, int):
+        return str(d)
+    out = ""
+    for m, c in d.terms:
+        body = "*".join(_show_atom(a) for a in m)
+        size = abs(c)
+        text = str(size) if not m else body if size == 1 else f"{size}*{body}"
+        out += (" - " if c < 0 else " + ") + text if out else ("-" if c < 0 else "") + text
+    return out
+
+
+def _show_atom(atom: Atom) -> str:
+    if isinstance(atom, Sym):
+        return atom.name
+    if not isinstance(atom, Op):
+        raise InternalError(f"unknown atom {atom!r}")
+    if atom.kind in ("min", "max"):
+        return f"{atom.kind}({show(atom.a)}, {show(atom.b)})"
+    sign = "//" if atom.kind == "floordiv" else "%"
+    return f"({_show_operand(atom.a)}{sign}{_show_operand(atom.b)})"
+
+
+def _show_operand(d: Dim) -> str:
+    simple = isinstance(d, int) or (
+        len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1
+    )
+    return show(d) if simple else f"({show(d)})"
+
+
+_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][\w.]*)|(//|[-+*%(),]))")
+
+
+def parse(text: str, symbol: Callable[[str], Dim]) -> Dim:
+    """Reads what `show` wrote; `symbol` gives the Dim of a name. TextError where it does not."""
+    tokens: list[str] = []
+    pos = 0
+    text = text.strip()
+    while pos < len(text):
+        match = _TOKEN.match(text, pos)
+        if not match:
+            raise TextError(f"cannot read dimension {text!r} at column {pos + 1}")
+        tokens.append(match.group(match.lastindex or 0))
+        pos = match.end()
+    at = 0
+
+    def take(expected: str | None = None) -> str:
+        nonlocal at
+        if at >= len(tokens) or (expected is not None and tokens[at] != expected):
+            raise TextError(f"cannot read dimension {text!r}: expected {expected or 'more'}")
+        at += 1
+        return tokens[at - 1]
+
+    def peek() -> str:
+        return tokens[at] if at < len(tokens) else ""
+
+    def expression() -> Dim:
+        out = term()
+        while peek() in ("+", "-"):
+            out = out + term() if take() == "+" else out - term()
+        return out
+
+    def term() -> Dim:
+        out = factor()
+        while peek() in ("*", "//", "%"):
+            sign = take()
+            right = factor()
+            out = out * right if sign == "*" else _FUNCTIONS[
+                "floordiv" if sign == "//" else "mod"](out, right)  # fmt: skip
+        return out
+
+    def factor() -> Dim:
+        token = take()
+        if token == "-":
+            return -factor()
+        if token == "(":
+            out = expression()
+            take(")")
+            return out
+        if token.isdigit():
+            return int(token)
+        if token in ("min", "max") and peek() == "(":
+            take("(")
+            a = expression()
+            take(",")
+            b = expression()
+            take(")")
+            return _FUNCTIONS[token](a, b)
+        if not (token[0].isalpha() or token[0] == "_"):
+            raise TextError(f"cannot read dimension {text!r} at {token!r}")
+        return symbol(token)
+
+    out = expression()
+    if at != len(tokens):
+        raise TextError(f"cannot read dimension {text!r} at {tokens[at]!r}")
+    return out
