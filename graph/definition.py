@@ -1,0 +1,312 @@
+"""Defining graphs: what a user writes inside `with fm.Graph():`.
+
+In: calls of `input`, `variable`, `constant` and of ops and layers. Out: a `Graph`, which keeps the
+nodes, the names, the variables' initial values, named outputs, and makes `Function`s of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..config import DEFAULT_SEED
+from ..dims import Dim, DimExpr, free_symbols, sym
+from ..dtypes import Array, DType, as_dtype, float32
+from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
+from .ir import CALLS, Function, Interner, Shape, Value
+from .ops.base import graph_function
+from .ops.source import Input, Variable
+
+Initializer: TypeAlias = "Callable[[np.random.Generator, tuple[int, ...]], Array]"
+_stack = threading.local()
+
+
+@dataclass(frozen=True)
+class VariableInfo:
+    """A variable: its value in the graph, and what it starts from (an array or an initializer)."""
+
+    value: Value
+    initial: Array | Initializer
+
+    @property
+    def name(self) -> str:
+        return _variable_op(self.value).variable_name
+
+    @property
+    def trainable(self) -> bool:
+        return _variable_op(self.value).trainable
+
+
+def _variable_op(v: Value) -> Variable:
+    op = v.node.op
+    if not isinstance(op, Variable):
+        raise GraphError(f"{v!r} is not a variable")
+    return op
+
+
+class Graph(Interner):
+    """A graph under definition; use as a context: `with fm.Graph() as g:`."""
+
+    def __init__(self, name: str = "graph", seed: int = DEFAULT_SEED) -> None:
+        super().__init__()
+        if not name.isidentifier():
+            raise GraphError(f"a graph's name must be an identifier, {name!r} is not")
+        self.graph_name = name
+        self.seed = seed
+        self.values: dict[str, Value] = {}
+        self.inputs: dict[str, Value] = {}
+        self.variables: dict[str, VariableInfo] = {}
+        self.outputs: dict[str, Value] = {}
+        self.updates: dict[Value, tuple[tuple[Value, Value], ...]] = {}
+        self.symbols: dict[str, DimExpr] = {}
+        self._named_at: dict[str, Loc] = {}
+        self._counts: dict[str, int] = {}
+
+    def __enter__(self) -> Graph:
+        _contexts().append(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _contexts().pop()
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[str]:
+        """Names and locations inside get the prefix `name/`."""
+        before = self.layer_path
+        self.layer_path = f"{before}/{name}" if before else name
+        try:
+            yield self.layer_path
+        finally:
+            self.layer_path = before
+
+    def unique(self, base: str) -> str:
+        """`base`, or `base_2`, `base_3`... if it was used before."""
+        count = self._counts.get(base, 0) + 1
+        self._counts[base] = count
+        name = base if count == 1 else f"{base}_{count}"
+        return name if name not in self.values else self.unique(base)
+
+    def set_name(self, value: Value, name: str) -> Value:
+        """Names a value; GraphError if the name is taken."""
+        if not name or not isinstance(name, str) or any(c.isspace() or c in '"\\' for c in name):
+            raise GraphError(f"{name!r} cannot be a name", "names have no spaces and no quotes")
+        file, line = user_frame()
+        taken = self.values.get(name)
+        if taken is not None and taken is not value:
+            raise GraphError(f'the name "{name}" is used twice', f"{Loc(file, line)}",
+                             f"first used at {self._named_at[name]}")  # fmt: skip
+        self.values[name] = value
+        self._named_at[name] = Loc(file, line)
+        self.names_of.setdefault(value, name)
+        return value
+
+    def dim(self, name: str, lo: int = 1, hi: int | None = None) -> DimExpr:
+        """The symbolic dimension `name`; the same name is the same dimension throughout."""
+        known = self.symbols.get(name)
+        if known is None:
+            if not name.isidentifier():
+                raise ShapeError(f"{name!r} cannot name a dimension")
+            known = self.symbols[name] = sym(name, lo, hi)
+        return known
+
+    def output(self, name: str, value: Value) -> Value:
+        """Declares `value` an output: what `run(None)` gives and an exported library computes."""
+        if value.node.owner is not self:
+            raise GraphError(f"{value!r} belongs to another graph")
+        self.outputs[name] = value
+        if name not in self.values:
+            self.set_name(value, name)
+        return value
+
+    def find(self, name: str) -> Value:
+        """The value named `name`. FetchError with similar names if there is none."""
+        found = self.outputs.get(name) or self.values.get(name)
+        if found is None:
+            import difflib
+
+            near = difflib.get_close_matches(name, [*self.values, *self.outputs], 3)
+            hint = f"did you mean {', '.join(near)}?" if near else "named values: " + ", ".join(
+                list(self.values)[:12])  # fmt: skip
+            raise FetchError(f'no value is named "{name}" in graph {self.graph_name}', hint)
+        return found
+
+    def function(self, name: str, outputs: Mapping[str, Value]) -> Function:
+        """The function that computes `outputs` and performs the updates they stand for."""
+        from .ir import topological
+
+        roots = tuple(outputs.items())
+        nodes = topological(v.node for _, v in roots)
+        updates: dict[Value, Value] = {}
+        pending = [v for n in nodes for v in n.outputs if v in self.updates]
+        while pending:
+            for target, new in self.updates[pending.pop()]:
+                updates[target] = new
+        if updates:
+            nodes = topological([*(v.node for _, v in roots), *(v.node for v in updates.values())])
+        inputs = tuple(n.outputs[0] for n in nodes if isinstance(n.op, Input))
+        effects = tuple(n.outputs[0] for n in nodes if n.op.name in ("check", "print"))
+        return Function(name, inputs, roots, tuple(updates.items()), effects)
+
+
+def _contexts() -> list[Graph]:
+    if not hasattr(_stack, "graphs"):
+        _stack.graphs = []
+    return _stack.graphs  # type: ignore[no-any-return]
+
+
+_default: list[Graph] = []
+
+
+@graph_function("__current__")
+def current_graph() -> Graph:
+    """The graph being defined: the innermost `with`, else one default graph per process."""
+    stack = _contexts()
+    if stack:
+        return stack[-1]
+    if not _default:
+        _default.append(Graph("default"))
+    return _default[0]
+
+
+@graph_function("__dim__")
+def as_dim(d: Any) -> Dim:
+    """A dimension from an int, a name or a Dim. ShapeError if it is none of these."""
+    if isinstance(d, DimExpr):
+        return d
+    if isinstance(d, str):
+        return current_graph().dim(d)
+    if isinstance(d, bool) or not isinstance(d, int | np.integer):
+        raise ShapeError(f"a dimension must be a number or a name, not {d!r}")
+    return int(d)
+
+
+def as_shape(shape: Any) -> Shape:
+    """A shape of a new value: dims >= 0, names allowed."""
+    given = (shape,) if isinstance(shape, int | str | DimExpr) else tuple(shape)
+    dims = tuple(as_dim(d) for d in given)
+    for d in dims:
+        if isinstance(d, int) and d < 0:
+            raise ShapeError(f"dimension {d} of shape {tuple(given)} is negative",
+                             'name a dimension that is known only at run time: "batch"')  # fmt: skip
+    return dims
+
+
+def dim(name: str, min: int = 1, max: int | None = None) -> DimExpr:
+    """A symbolic dimension with bounds, for shapes: `fm.dim("batch", min=1, max=64)`."""
+    known = current_graph().symbols.get(name)
+    if known is None:
+        return current_graph().dim(name, min, max)
+    return known
+
+
+def input(name: str, shape: Any, dtype: Any = float32) -> Value:
+    """A value fed at each run. Dimensions may be names: `("batch", 1, 28, 28)`."""
+    graph = current_graph()
+    node = graph.node(Input(name, as_dtype(dtype), as_shape(shape)), ())
+    value = node.outputs[0]
+    if name in graph.inputs:
+        graph.set_name(value, name)
+        if graph.inputs[name] is value:
+            raise GraphError(f'the name "{name}" is used twice', f"{node.loc}")
+    graph.set_name(value, name)
+    graph.inputs[name] = value
+    return value
+
+
+def variable(
+    name: str, initial: Any = None, shape: Any = None, dtype: Any = None, trainable: bool = True
+) -> Value:
+    """A value kept between runs.
+
+    `initial` is an array (its shape and dtype count), a number, or an initializer
+    `f(generator, shape) -> array` used with `shape`. `trainable` variables are what `minimize`
+    updates unless told otherwise.
+    """
+    graph = current_graph()
+    if graph.layer_path:
+        name = f"{graph.layer_path}/{name}"
+    start: Array | Initializer
+    if callable(initial):
+        if shape is None:
+            raise ShapeError(f'variable "{name}": an initializer needs a shape')
+        start, dims, kind = initial, as_shape(shape), as_dtype(dtype or float32)
+    else:
+        array = np.asarray(0.0 if initial is None else initial)
+        kind = _initial_dtype(array, initial, dtype)
+        if shape is not None:
+            wanted = as_shape(shape)
+            if array.ndim == 0:
+                array = np.broadcast_to(array, [int(d) for d in wanted if isinstance(d, int)])
+            if tuple(array.shape) != wanted:
+                raise ShapeError(f'variable "{name}": initial value has shape {array.shape}, '
+                                 f"not {wanted}")  # fmt: skip
+        start, dims = np.array(array, dtype=kind.numpy), tuple(int(d) for d in array.shape)
+    if any(free_symbols(d) for d in dims):
+        raise ShapeError(f'variable "{name}" needs a shape of numbers, not {dims}')
+    taken = graph.values.get(name)
+    if taken is not None:
+        graph.set_name(graph.node(Variable(name + "'", kind, dims), ()).outputs[0], name)
+    value = graph.node(Variable(name, kind, dims, trainable), ()).outputs[0]
+    graph.set_name(value, name)
+    graph.variables[name] = VariableInfo(value, start)
+    return value
+
+
+def _initial_dtype(array: Array, initial: Any, dtype: Any) -> DType:
+    if dtype is not None:
+        return as_dtype(dtype)
+    if isinstance(initial, np.ndarray):
+        return as_dtype(initial.dtype)
+    return float32 if array.dtype.kind == "f" else as_dtype(array.dtype)
+
+
+def output(name: str, value: Value) -> Value:
+    """Declares an output of the current graph."""
+    graph = value.node.owner
+    if not isinstance(graph, Graph):
+        raise GraphError(f"{value!r} is not part of a graph under definition")
+    return graph.output(name, value)
+
+
+def named(value: Value, name: str) -> Value:
+    """Gives `value` a name, to be found, fetched and seen by it. Returns it."""
+    graph = value.node.owner
+    if not isinstance(graph, Graph):
+        raise GraphError(f"{value!r} is not part of a graph under definition")
+    return graph.set_name(value, name)
+
+
+def initial_values(graph: Graph, seed: int | None = None) -> dict[str, Array]:
+    """Every variable's initial value. Depends on the seed and the variable's name only."""
+    out: dict[str, Array] = {}
+    for name, info in graph.variables.items():
+        op = _variable_op(info.value)
+        if callable(info.initial):
+            entropy = [graph.seed if seed is None else seed, *name.encode()]
+            shape = tuple(d for d in op.shape if isinstance(d, int))
+            made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+            if made.shape != shape:
+                raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
+            out[name] = np.ascontiguousarray(made, dtype=op.dtype.numpy)
+        else:
+            out[name] = np.array(info.initial, dtype=op.dtype.numpy)
+    return out
+
+
+def group(graph: Graph, token: Value, updates: Sequence[tuple[Value, Value]]) -> Value:
+    """Makes fetching `token` perform `updates` (variable, new value)."""
+    for target, new in updates:
+        _variable_op(target)
+        if target.type != new.type:
+            raise ShapeError(f'cannot assign {new.type} to variable "{target.name}", which is '
+                             f"{target.type}")  # fmt: skip
+    graph.updates[token] = (*graph.updates.get(token, ()), *updates)
+    return token
+
+
+CALLS["input"] = input

@@ -1,0 +1,321 @@
+"""The graph language's data: tensor types, nodes, values, functions.
+
+A `Node` is an op applied to values; it is immutable and interned, so equal computations are one
+node. A `Function` names what a user wants computed: outputs, and new values for variables. What a
+node means is its op's business (`ops/`), how it is printed `text`'s, what it evaluates to
+`interpret`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..dims import Dim, Sym, ceildiv, free_symbols, product, show
+from ..dtypes import DType
+from ..errors import UNKNOWN, GraphError, InternalError, Loc, UserError, user_frame
+
+if TYPE_CHECKING:
+    from .ops.base import Op
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One physical dimension of a layout: a logical axis, its blocks, or the inside of a block."""
+
+    axis: int
+    part: str = "all"  # "all", "outer" (axis // block) or "inner" (axis % block)
+    block: int = 1
+
+    def extent(self, size: Dim) -> Dim:
+        if self.part == "all":
+            return size
+        return ceildiv(size, self.block) if self.part == "outer" else self.block
+
+    def index(self, i: Dim) -> Dim:
+        """The physical index for logical index i."""
+        if self.part == "all":
+            return i
+        return i // self.block if self.part == "outer" else i % self.block
+
+    def __str__(self) -> str:
+        if self.part == "all":
+            return str(self.axis)
+        return f"{self.axis}{'/' if self.part == 'outer' else '%'}{self.block}"
+
+
+Layout: TypeAlias = tuple[Piece, ...]
+Shape: TypeAlias = tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """dtype and logical shape; `layout` (None: row-major) says where elements lie in memory.
+
+    A layout never changes meaning. Elements that only padding to whole blocks created are zero.
+    """
+
+    dtype: DType
+    shape: Shape
+    layout: Layout | None = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> Dim:
+        """Number of elements."""
+        return product(self.shape)
+
+    @property
+    def physical_shape(self) -> Shape:
+        """The dense shape in memory."""
+        if self.layout is None:
+            return self.shape
+        return tuple(p.extent(self.shape[p.axis]) for p in self.layout)
+
+    @property
+    def nbytes(self) -> Dim:
+        """Bytes in memory, padding to whole blocks included."""
+        return product(self.physical_shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        text = f"{self.dtype.short}[{','.join(show(d) for d in self.shape)}]"
+        if self.layout is not None:
+            text += "{" + ",".join(str(p) for p in self.layout) + "}"
+        return text
+
+
+class Node:
+    """An op applied to values. Made by `Interner.node` only; compared by identity."""
+
+    __slots__ = ("inputs", "locs", "op", "outputs", "owner", "serial", "types")
+
+    def __init__(
+        self, owner: Interner, op: Op, inputs: tuple[Value, ...], types: tuple[TensorType, ...],
+        loc: Loc, serial: int,
+    ) -> None:  # fmt: skip
+        self.owner, self.op, self.inputs, self.types = owner, op, inputs, types
+        self.locs: tuple[Loc, ...] = (loc,)
+        self.serial = serial
+        self.outputs = tuple(Value(self, i) for i in range(len(types)))
+
+    @property
+    def loc(self) -> Loc:
+        """Where the first of the merged computations was written."""
+        return self.locs[0]
+
+    def __repr__(self) -> str:
+        return f"{self.op.name}#{self.serial}"
+
+
+class Value:
+    """One result of a node: what users hold and operators apply to."""
+
+    __slots__ = ("index", "node")
+    __array_priority__ = 1000  # NumPy arrays leave mixed operators to us
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node, self.index = node, index
+
+    @property
+    def type(self) -> TensorType:
+        return self.node.types[self.index]
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.type.ndim
+
+    @property
+    def name(self) -> str | None:
+        """The name it was given, or None."""
+        return self.node.owner.names_of.get(self)
+
+    def _apply(self, fn: str, args: tuple[Any, ...], **attributes: Any) -> Any:
+        """`fn` of the shared vocabulary, applied to graph values."""
+        return call(fn, *args, **attributes)
+
+    def eval(self, feeds: Mapping[Any, Any] | None = None) -> Any:
+        """This value as an array, computed in a throw-away session. Feeds by value or name."""
+        return call("__eval__", self, feeds or {})
+
+    def __add__(self, o: Any) -> Value: return call("add", self, o)  # noqa: E704
+    def __radd__(self, o: Any) -> Value: return call("add", o, self)  # noqa: E704
+    def __sub__(self, o: Any) -> Value: return call("sub", self, o)  # noqa: E704
+    def __rsub__(self, o: Any) -> Value: return call("sub", o, self)  # noqa: E704
+    def __mul__(self, o: Any) -> Value: return call("mul", self, o)  # noqa: E704
+    def __rmul__(self, o: Any) -> Value: return call("mul", o, self)  # noqa: E704
+    def __truediv__(self, o: Any) -> Value: return call("div", self, o)  # noqa: E704
+    def __rtruediv__(self, o: Any) -> Value: return call("div", o, self)  # noqa: E704
+    def __floordiv__(self, o: Any) -> Value: return call("floordiv", self, o)  # noqa: E704
+    def __rfloordiv__(self, o: Any) -> Value: return call("floordiv", o, self)  # noqa: E704
+    def __mod__(self, o: Any) -> Value: return call("mod", self, o)  # noqa: E704
+    def __rmod__(self, o: Any) -> Value: return call("mod", o, self)  # noqa: E704
+    def __pow__(self, o: Any) -> Value: return call("pow", self, o)  # noqa: E704
+    def __rpow__(self, o: Any) -> Value: return call("pow", o, self)  # noqa: E704
+    def __matmul__(self, o: Any) -> Value: return call("matmul", self, o)  # noqa: E704
+    def __rmatmul__(self, o: Any) -> Value: return call("matmul", o, self)  # noqa: E704
+    def __neg__(self) -> Value: return call("neg", self)  # noqa: E704
+    def __abs__(self) -> Value: return call("abs", self)  # noqa: E704
+    def __lt__(self, o: Any) -> Value: return call("lt", self, o)  # noqa: E704
+    def __le__(self, o: Any) -> Value: return call("le", self, o)  # noqa: E704
+    def __gt__(self, o: Any) -> Value: return call("gt", self, o)  # noqa: E704
+    def __ge__(self, o: Any) -> Value: return call("ge", self, o)  # noqa: E704
+    def __and__(self, o: Any) -> Value: return call("and", self, o)  # noqa: E704
+    def __rand__(self, o: Any) -> Value: return call("and", o, self)  # noqa: E704
+    def __or__(self, o: Any) -> Value: return call("or", self, o)  # noqa: E704
+    def __ror__(self, o: Any) -> Value: return call("or", o, self)  # noqa: E704
+    def __xor__(self, o: Any) -> Value: return call("xor", self, o)  # noqa: E704
+    def __rxor__(self, o: Any) -> Value: return call("xor", o, self)  # noqa: E704
+    def __invert__(self) -> Value: return call("not", self)  # noqa: E704
+    def __lshift__(self, o: Any) -> Value: return call("shl", self, o)  # noqa: E704
+    def __rshift__(self, o: Any) -> Value: return call("shr", self, o)  # noqa: E704
+    def __getitem__(self, item: Any) -> Value: return call("getitem", self, item)  # noqa: E704
+
+    @property
+    def T(self) -> Value:  # noqa: N802 - NumPy's name
+        """Axes reversed."""
+        return call("transpose", self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Value:  # noqa: N802 - NumPy's name
+        """The last two axes exchanged."""
+        n = self.ndim
+        if n < 2:
+            raise UserError(f"mT needs two axes or more, this value is {self.type}")
+        return call("transpose", self, (*range(n - 2), n - 1, n - 2))
+
+    def __bool__(self) -> bool:
+        raise GraphError(
+            f"a symbolic value ({self}) has no truth value while the graph is being defined",
+            "use fm.where(cond, a, b) to choose inside the graph",
+        )
+
+    def __iter__(self) -> Iterator[Value]:
+        if not self.shape or not isinstance(self.shape[0], int):
+            raise GraphError(f"cannot iterate over {self}: its first dimension is not a number")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __repr__(self) -> str:
+        label = self.name or f"{self.node.op.name}#{self.node.serial}"
+        return f"<{label}: {self.type}>"
+
+
+# The shared vocabulary for graph values, filled by the op modules: name -> function.
+CALLS: dict[str, Callable[..., Any]] = {}
+
+
+def call(fn: str, *args: Any, **attributes: Any) -> Any:
+    """Applies the graph function named `fn`."""
+    found = CALLS.get(fn)
+    if found is None:
+        raise InternalError(f"no graph function is named {fn!r}")
+    return found(*args, **attributes)
+
+
+class Interner:
+    """Makes nodes, one for each distinct (op, inputs)."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[Any, ...], Node] = {}
+        self.names_of: dict[Value, str] = {}
+        self.layer_path = ""
+        self.fixed_loc: Loc | None = None  # passes: what they build stands where the original did
+        self._serial = 0
+
+    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None) -> Node:
+        """The node `op(inputs)`. Infers its types; errors name the user's line."""
+        key = (op, *((v.node.serial, v.index) for v in inputs))
+        found = self._nodes.get(key)
+        if loc is None:
+            loc = self.fixed_loc
+        if loc is None:
+            file, line = user_frame()
+            loc = Loc(file, line, self.layer_path)
+        if found is not None:
+            if loc not in found.locs and loc is not UNKNOWN and len(found.locs) < 8:
+                found.locs = (*found.locs, loc)
+            return found
+        for v in inputs:
+            if v.node.owner is not self:
+                raise GraphError(
+                    f"{op.name}: {v!r} belongs to another graph", f"{loc}",
+                    "define all parts of one computation inside one fm.Graph()",
+                )  # fmt: skip
+        try:
+            types = op.infer(*(v.type for v in inputs))
+        except UserError as e:
+            raise _located(e, op, inputs, loc) from None
+        if isinstance(types, TensorType):
+            types = (types,)
+        self._serial += 1
+        made = Node(self, op, inputs, types, loc, self._serial)
+        self._nodes[key] = made
+        return made
+
+
+def _located(e: UserError, op: Op, inputs: tuple[Value, ...], loc: Loc) -> UserError:
+    """The error of a type rule, with the user's line and where each operand comes from."""
+    notes = [str(loc)]
+    for letter, v in zip("abcdefgh", inputs):
+        what = f'"{v.name}"' if v.name else v.node.op.name
+        notes.append(f"{letter} = {what}: {v.type}, {v.node.loc}")
+    return type(e)(f"{op.name}: {e.message}", *notes, *e.notes)
+
+
+@dataclass(frozen=True)
+class Function:
+    """What is to be computed: named outputs from inputs, and updates of variables.
+
+    Immutable. Passes return a new Function, or the same object when they change nothing.
+    `inputs` and the targets of `updates` are values of Input and Variable nodes.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[tuple[str, Value], ...]
+    updates: tuple[tuple[Value, Value], ...] = ()
+    effects: tuple[Value, ...] = ()  # values computed for what they check or print
+
+    def roots(self) -> tuple[Value, ...]:
+        """Everything that must be computed."""
+        return (*(v for _, v in self.outputs), *(new for _, new in self.updates), *self.effects)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node needed, inputs before users, in a deterministic order."""
+        return topological(v.node for v in (*self.roots(), *(var for var, _ in self.updates)))
+
+    def symbols(self) -> tuple[Sym, ...]:
+        """The dimension symbols of its inputs, by name."""
+        found = {s for v in self.inputs for d in v.shape for s in free_symbols(d)}
+        return tuple(sorted(found, key=lambda s: s.name))
+
+
+def topological(roots: Iterable[Node]) -> tuple[Node, ...]:
+    """`roots` and everything they depend on, inputs first. Iterative: graphs are deep."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    for root in roots:
+        stack: list[tuple[Node, int]] = [(root, 0)]
+        while stack:
+            node, i = stack.pop()
+            if node in done:
+                continue
+            if i < len(node.inputs):
+                stack.append((node, i + 1))
+                if node.inputs[i].node not in done:
+                    stack.append((node.inputs[i].node, 0))
+            else:
+                done.add(node)
+                order.append(node)
+    return tuple(order)

@@ -1,0 +1,253 @@
+"""What every op is made of, and the registry of all ops.
+
+An op is a frozen dataclass whose fields are its attributes. Its type rule (`infer`), its meaning
+(`compute`: an algorithm, or `expand`: other ops), its gradient (`grad`), an independent NumPy
+reference (`ref`) and test samples stand together in one class. The printer, the parser, the
+documentation, the differential tests and the gradient checks are made from the registry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ...algorithm import Axis, Compute, Expr, IndexLike, Load, as_expr, axis
+from ...dims import Dim, show
+from ...dtypes import Array, DType, as_dtype, of_scalar, promote
+from ...errors import DTypeError, GraphError, InternalError, ShapeError
+from ..ir import CALLS, Interner, Shape, TensorType, Value
+
+OPS: dict[str, type[Op]] = {}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Arguments a test tries an op on: operand shapes, attributes, and how to draw the data."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    attributes: tuple[tuple[str, Any], ...] = ()
+    dtypes: tuple[str, ...] = ()  # of the operands; empty: every float dtype
+    low: float = -2.0
+    high: float = 2.0
+    special: tuple[float, ...] = ()  # planted among the data of the first operand
+    gradient: bool = True  # False where a finite difference would step over a kink
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return dict(self.attributes)
+
+
+def sample(*shapes: tuple[int, ...], dtypes: Sequence[str] = (), low: float = -2.0,
+           high: float = 2.0, special: Sequence[float] = (), gradient: bool = True,
+           **attributes: Any) -> Sample:  # fmt: skip
+    """A `Sample` with operand `shapes` and the op's `attributes`."""
+    return Sample(shapes, tuple(attributes.items()), tuple(dtypes), low, high, tuple(special),
+                  gradient)  # fmt: skip
+
+
+class Operand:
+    """An input inside `compute`: `x[i, j]` is an element; broadcasting is the caller's business."""
+
+    def __init__(self, number: int, type: TensorType) -> None:
+        self.number, self.type = number, type
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    def __getitem__(self, indices: IndexLike | tuple[IndexLike, ...]) -> Expr:
+        return self.at(indices if isinstance(indices, tuple) else (indices,))
+
+    def at(self, indices: Sequence[IndexLike], mask: Expr | None = None) -> Expr:
+        """The element at `indices`; zero, and nothing read, where `mask` is false."""
+        if len(indices) != self.type.ndim:
+            raise InternalError(f"{len(indices)} indices into {self.type}")
+        return Load(str(self.number), tuple(indices), self.dtype, mask)
+
+    def broadcast(self, axes: Sequence[Axis]) -> Expr:
+        """The element for output indices `axes`, NumPy broadcasting applied."""
+        skip = len(axes) - self.type.ndim
+        return self.at([0 if size == 1 else a.index for size, a in zip(self.shape, axes[skip:])])
+
+
+class Op:
+    """An operator. Subclasses are frozen dataclasses; see the module docstring."""
+
+    name: ClassVar[str]
+    arity: ClassVar[int | None] = None  # None: any number of operands
+    samples: ClassVar[tuple[Sample, ...]] = ()
+    differentiable: ClassVar[bool] = True
+    pure: ClassVar[bool] = True  # False: has an effect, or reads state; never merged or dropped
+    onnx: ClassVar[str | None] = None  # the ONNX operator with the same meaning
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if abstract:
+            return
+        if "name" not in cls.__dict__:
+            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__)
+            cls.name = words.lower()
+        known = OPS.get(cls.name)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise GraphError(f"an op named {cls.name!r} exists already ({known.__qualname__})")
+        OPS[cls.name] = cls
+
+    def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
+        """The result types for operand types. Raises ShapeError or DTypeError."""
+        raise InternalError(f"{self.name} has no type rule")
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        """The algorithm. An op has this, or `expand`, or a kernel of its own in `passes`."""
+        raise InternalError(f"{self.name} has no algorithm")
+
+    def expand(self, *xs: Value) -> Value:
+        """The op in terms of simpler ones (composite ops only)."""
+        raise InternalError(f"{self.name} is not a composite")
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """Gradients with respect to each operand, given the result's gradient g; None: zero."""
+        raise InternalError(f"{self.name} has no gradient")
+
+    def ref(self, *xs: Array) -> Array:
+        """The same in NumPy, written independently of `compute`."""
+        raise InternalError(f"{self.name} has no reference")
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        """Floating-point operations, for reports and the cost model: one per element if unsaid."""
+        return out.size
+
+    @classmethod
+    def has(cls, member: str) -> bool:
+        """Whether the op defines `compute`, `expand`, `grad` or `ref` itself."""
+        return getattr(cls, member) is not getattr(Op, member)
+
+    def attributes(self) -> dict[str, Any]:
+        """Attribute name -> value."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+
+def as_value(x: Any, beside: Value | None = None, owner: Interner | None = None) -> Value:
+    """A Value from a Value, a scalar (typed after its neighbour) or an array."""
+    if isinstance(x, Value):
+        return x
+    if owner is None:
+        owner = beside.node.owner if beside is not None else CALLS["__current__"]()
+    if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating) and not isinstance(
+        x, np.float64 | np.float32
+    ):
+        dtype = of_scalar(x, beside.dtype if beside is not None else None)
+    elif isinstance(x, np.floating) and beside is not None and beside.dtype.is_float:
+        dtype = beside.dtype
+    else:
+        x = np.asarray(x)
+        dtype = as_dtype(x.dtype)
+        if dtype.name == "float64" and not isinstance(x, np.ndarray):
+            dtype = as_dtype("float32")
+    return CALLS["constant"](x, dtype=dtype, owner=owner)  # type: ignore[no-any-return]
+
+
+def make(op: Op, *xs: Value) -> Value:
+    """`op` applied to values of one graph: its first result."""
+    return xs[0].node.owner.node(op, xs).outputs[0]
+
+
+def operands(*xs: Any) -> tuple[Value, ...]:
+    """Values from values, scalars and arrays, scalars typed after the first real value."""
+    beside = next((x for x in xs if isinstance(x, Value)), None)
+    return tuple(as_value(x, beside) for x in xs)
+
+
+def promoted(*xs: Any, what: str = "") -> tuple[Value, ...]:
+    """`operands` cast to their common dtype."""
+    values = operands(*xs)
+    joint = values[0].dtype
+    for v in values[1:]:
+        joint = promote(joint, v.dtype)
+    return tuple(v if v.dtype == joint else CALLS["cast"](v, joint) for v in values)
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """NumPy's broadcast of shapes; a symbol meets only itself or 1. ShapeError otherwise."""
+    rank = max((len(s) for s in shapes), default=0)
+    out: list[Dim] = []
+    for k in range(rank):
+        size: Dim = 1
+        for s in shapes:
+            at = k - (rank - len(s))
+            if at < 0 or s[at] == 1:
+                continue
+            if size not in (1, s[at]):
+                texts = " and ".join("[" + ",".join(show(d) for d in t) + "]" for t in shapes)
+                raise ShapeError(f"shapes {texts} do not broadcast: {show(size)} against "
+                                 f"{show(s[at])} on axis {k}")  # fmt: skip
+            size = s[at]
+        out.append(size)
+    return tuple(out)
+
+
+def normal_axis(axis: int, ndim: int, what: str = "axis") -> int:
+    """An axis counted from the front. ShapeError where there is no such axis."""
+    if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
+        raise ShapeError(f"{what} {axis!r} does not exist in a value with {ndim} axes")
+    return int(axis) % ndim
+
+
+def normal_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Axes counted from the front, sorted; None means all. ShapeError if one is named twice."""
+    if axes is None:
+        return tuple(range(ndim))
+    given = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
+    out = tuple(sorted(normal_axis(a, ndim) for a in given))
+    if len(set(out)) != len(out):
+        raise ShapeError(f"axes {given} name an axis twice")
+    return out
+
+
+class Pointwise(Op, abstract=True):
+    """Element by element, operands broadcast together. Subclasses give `scalar`."""
+
+    def scalar(self, *xs: Any) -> Any:
+        """One element from one element of each operand."""
+        raise InternalError(f"{self.name} has no scalar meaning")
+
+    def result_dtype(self, *dtypes: DType) -> DType:
+        """The result's dtype, for operands that were promoted to one dtype."""
+        return dtypes[0]
+
+    def accepts(self, dtype: DType) -> bool:
+        """Whether operands of this dtype make sense."""
+        return dtype.computes
+
+    def infer(self, *types: TensorType) -> TensorType:
+        for t in types:
+            if not self.accepts(t.dtype):
+                hint = "cast to float32 first" if not t.dtype.computes else ""
+                raise DTypeError(f"not defined for {t.dtype}", hint)
+        return TensorType(self.result_dtype(*(t.dtype for t in types)),
+                          broadcast_shapes(*(t.shape for t in types)))  # fmt: skip
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        axes = tuple(axis(d) for d in out.shape)
+        return Compute(axes, (), None, as_expr(self.scalar(*(x.broadcast(axes) for x in xs)),
+                                               out.dtype))  # fmt: skip
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def graph_function(name: str) -> Callable[[_F], _F]:
+    """Registers a function of the shared vocabulary under `name`, for operators and gradients."""
+
+    def register(fn: _F) -> _F:
+        CALLS[name] = fn
+        return fn
+
+    return register

@@ -1,0 +1,508 @@
+"""Ops that move elements: reshape, transpose, broadcast, slice, pad, concatenate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import algorithm as alg
+from ...algorithm import Compute, Const, Expr, Index, axis
+from ...dims import Dim, DimExpr, product, show, total
+from ...dtypes import Array, int64
+from ...errors import DTypeError, ShapeError
+from ..ir import CALLS, Interner, Shape, TensorType, Value
+from .base import (
+    Op,
+    Operand,
+    as_value,
+    broadcast_shapes,
+    graph_function,
+    make,
+    normal_axis,
+    promoted,
+    sample,
+)
+
+
+class Movement(Op, abstract=True):
+    """Every result element is one operand element, or zero."""
+
+    arity = 1
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        return 0
+
+
+def _concrete(shape: Shape) -> tuple[int, ...]:
+    """For references only: a shape of plain numbers."""
+    return tuple(d if isinstance(d, int) else -1 for d in shape)
+
+
+@dataclass(frozen=True)
+class Reshape(Movement):
+    """The same elements in row-major order under another shape."""
+
+    shape: Shape
+    onnx = "Reshape"
+    samples = (sample((3, 8), shape=(2, 12)), sample((2, 3, 5), shape=(30,)),
+               sample((), shape=(1, 1)), sample((0, 3), shape=(0,)),
+               sample((6, 7), shape=(6, 1, 7)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        if x.size != product(self.shape):
+            shape = ",".join(show(d) for d in self.shape)
+            raise ShapeError(f"cannot reshape {x} to [{shape}]: {show(x.size)} elements against "
+                             f"{show(product(self.shape))}")  # fmt: skip
+        return TensorType(x.dtype, self.shape)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        (x,) = xs
+        axes = tuple(axis(d) for d in out.shape)
+        return Compute(axes, (), None, x.at(reshape_index(axes, out.shape, x.shape)))
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (reshape(g, xs[0].shape),)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.reshape(xs[0], _concrete(self.shape))
+
+
+def reshape_index(axes: Sequence[alg.Axis], shape: Shape, old: Shape) -> list[Dim]:
+    """The old index of the element at new index `axes`. Dimensions are matched in groups of equal
+    products, so that axes a reshape keeps stay plain indices."""
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) or j < len(shape):
+        left, right = [i] if i < len(old) else [], [j] if j < len(shape) else []
+        i, j = i + len(left), j + len(right)
+        while True:
+            a = product(old[k] for k in left)
+            b = product(shape[k] for k in right)
+            if a == b and left and right:
+                break
+            if j >= len(shape) and i >= len(old):
+                break
+            smaller = isinstance(a, int) and isinstance(b, int) and a < b
+            if (smaller or not left or j >= len(shape)) and i < len(old):
+                left.append(i)
+                i += 1
+            else:
+                right.append(j)
+                j += 1
+        groups.append((left, right))
+    out: list[Dim] = [0] * len(old)
+    for left, right in groups:
+        flat: Dim = 0
+        for k in right:
+            flat = flat * shape[k] + axes[k].index
+        rest: Dim = flat
+        for k in reversed(left):
+            if all(old[m] == 1 for m in left[: left.index(k)]):
+                out[k] = rest if old[k] != 1 else 0
+                break
+            out[k] = rest % old[k]
+            rest = rest // old[k]
+    return out
+
+
+@dataclass(frozen=True)
+class Transpose(Movement):
+    """Axes in another order: result axis k is operand axis `perm[k]`."""
+
+    perm: tuple[int, ...]
+    onnx = "Transpose"
+    samples = (sample((3, 17), perm=(1, 0)), sample((4, 5, 33), perm=(2, 0, 1)),
+               sample((2, 3, 4, 5), perm=(0, 2, 3, 1)), sample((0, 3), perm=(1, 0)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        if sorted(self.perm) != list(range(x.ndim)):
+            raise ShapeError(f"{self.perm} is not an order of the {x.ndim} axes of {x}")
+        return TensorType(x.dtype, tuple(x.shape[p] for p in self.perm))
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        axes = tuple(axis(d) for d in out.shape)
+        at: list[Dim] = [0] * len(axes)
+        for k, p in enumerate(self.perm):
+            at[p] = axes[k].index
+        return Compute(axes, (), None, xs[0].at(at))
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        back = tuple(self.perm.index(k) for k in range(len(self.perm)))
+        return (transpose(g, back),)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.transpose(xs[0], self.perm)
+
+
+@dataclass(frozen=True)
+class BroadcastTo(Movement):
+    """NumPy's broadcast_to: axes of size 1 and missing leading axes are repeated."""
+
+    shape: Shape
+    onnx = "Expand"
+    samples = (sample((17,), shape=(3, 17)), sample((4, 1), shape=(4, 33)),
+               sample((), shape=(5,)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        if broadcast_shapes(types[0].shape, self.shape) != self.shape:
+            shape = ",".join(show(d) for d in self.shape)
+            raise ShapeError(f"cannot broadcast {types[0]} to [{shape}]")
+        return TensorType(types[0].dtype, self.shape)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        axes = tuple(axis(d) for d in out.shape)
+        return Compute(axes, (), None, xs[0].broadcast(axes))
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (CALLS["unbroadcast"](g, xs[0]),)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.broadcast_to(xs[0], _concrete(self.shape))
+
+
+@dataclass(frozen=True)
+class Slice(Movement):
+    """`x[start : start + size*step : step]` on every axis; steps may be negative."""
+
+    starts: Shape
+    sizes: Shape
+    steps: tuple[int, ...]
+    onnx = "Slice"
+    samples = (sample((5, 17), starts=(1, 2), sizes=(3, 7), steps=(1, 2)),
+               sample((9,), starts=(8,), sizes=(9,), steps=(-1,)),
+               sample((4, 3), starts=(0, 0), sizes=(0, 3), steps=(1, 1)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(types[0].dtype, self.sizes)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        axes = tuple(axis(d) for d in out.shape)
+        return Compute(axes, (), None, xs[0].at(
+            [s + a.index * k for s, a, k in zip(self.starts, axes, self.steps)]))  # fmt: skip
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (make(Unslice(xs[0].shape, self.starts, self.steps), g),)
+
+    def ref(self, *xs: Array) -> Array:
+        index = tuple(
+            np.arange(n) * k + s for s, n, k in zip(self.starts, self.sizes, self.steps)
+        )
+        return xs[0][np.ix_(*index)] if index else xs[0]
+
+
+@dataclass(frozen=True)
+class Unslice(Movement):
+    """Zeros of `shape` with the operand placed where a slice took it from: a slice's gradient."""
+
+    shape: Shape
+    starts: Shape
+    steps: tuple[int, ...]
+    samples = (sample((3, 7), shape=(5, 17), starts=(1, 2), steps=(1, 2)),
+               sample((9,), shape=(9,), starts=(8,), steps=(-1,)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(types[0].dtype, self.shape)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        (x,) = xs
+        axes = tuple(axis(d) for d in out.shape)
+        at: list[Dim] = []
+        mask: Expr | None = None
+        for a, size, start, step in zip(axes, x.shape, self.starts, self.steps):
+            offset = a.index - start if step > 0 else start - a.index
+            hit = _inside(offset, size, abs(step))
+            mask = hit if mask is None else mask if hit is None else mask & hit
+            at.append(offset // abs(step))
+        return Compute(axes, (), None, x.at(at, mask))
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (make(Slice(self.starts, xs[0].shape, self.steps), g),)
+
+    def ref(self, *xs: Array) -> Array:
+        out = np.zeros(_concrete(self.shape), xs[0].dtype)
+        index = tuple(
+            np.arange(n) * k + s for s, n, k in zip(self.starts, xs[0].shape, self.steps)
+        )
+        out[np.ix_(*index)] = xs[0]
+        return out
+
+
+def _inside(offset: Dim, size: Dim, step: int) -> Expr | None:
+    """Whether `offset` is one of 0, step, ..., (size-1)*step; None if that is certain."""
+    tests: list[Expr] = []
+    from ...dims import bounds
+
+    low, _ = bounds(offset)
+    if low is None or low < 0:
+        tests.append(Index(offset) >= Const(0, int64))
+    gap, _ = bounds((size - 1) * step - offset)
+    if gap is None or gap < 0:
+        tests.append(Index(offset) <= Index((size - 1) * step))
+    if step > 1:
+        tests.append(alg.equal(Index(offset % step), Const(0, int64)))
+    out: Expr | None = None
+    for t in tests:
+        out = t if out is None else out & t
+    return out
+
+
+@dataclass(frozen=True)
+class Pad(Movement):
+    """Adds `before` and `after` elements of constant `value` on every axis."""
+
+    before: Shape
+    after: Shape
+    value: float = 0.0
+    onnx = "Pad"
+    samples = (sample((3, 5), before=(1, 0), after=(2, 3)),
+               sample((17,), before=(4,), after=(0,), value=1.5))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        if any(isinstance(n, int) and n < 0 for n in (*self.before, *self.after)):
+            raise ShapeError(f"padding is negative: {self.before}, {self.after}", "slice instead")
+        shape = tuple(b + d + a for b, d, a in zip(self.before, x.shape, self.after))
+        return TensorType(x.dtype, shape)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        (x,) = xs
+        axes = tuple(axis(d) for d in out.shape)
+        at = [a.index - b for a, b in zip(axes, self.before)]
+        mask: Expr | None = None
+        for i, size in zip(at, x.shape):
+            hit = _inside(i, size, 1)
+            mask = hit if mask is None else mask if hit is None else mask & hit
+        value = x.at(at, mask)
+        if self.value != 0 and mask is not None:
+            value = alg.where(mask, value, Const(self.value, x.dtype))
+        return Compute(axes, (), None, value)
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (make(Slice(self.before, xs[0].shape, (1,) * xs[0].ndim), g),)
+
+    def ref(self, *xs: Array) -> Array:
+        width = list(zip(_concrete(self.before), _concrete(self.after)))
+        return np.pad(xs[0], width, constant_values=self.value)
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """Operands joined along one axis."""
+
+    axis: int
+    onnx = "Concat"
+    samples = (sample((3, 5), (3, 17), axis=1), sample((2, 4), (1, 4), (3, 4), axis=0))
+
+    def infer(self, *types: TensorType) -> TensorType:
+        first = types[0]
+        for t in types:
+            if t.dtype != first.dtype:
+                raise DTypeError(f"cannot join {first} and {t}: dtypes differ")
+            same = t.ndim == first.ndim and all(
+                a == b for k, (a, b) in enumerate(zip(t.shape, first.shape)) if k != self.axis
+            )
+            if not same:
+                raise ShapeError(f"cannot join {first} and {t} along axis {self.axis}")
+        shape = list(first.shape)
+        shape[self.axis] = total(t.shape[self.axis] for t in types)
+        return TensorType(first.dtype, tuple(shape))
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        axes = tuple(axis(d) for d in out.shape)
+        along = axes[self.axis].index
+        value: Expr | None = None
+        start: Dim = 0
+        for x in xs:
+            at: list[Dim] = [a.index for a in axes]
+            at[self.axis] = along - start
+            mask = _inside(along - start, x.shape[self.axis], 1)
+            piece = x.at(at, mask)
+            value = piece if value is None or mask is None else alg.where(mask, piece, value)
+            start = start + x.shape[self.axis]
+        assert value is not None
+        return Compute(axes, (), None, value)
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        out: list[Value] = []
+        start: Dim = 0
+        for x in xs:
+            starts: list[Dim] = [0] * x.ndim
+            starts[self.axis] = start
+            out.append(make(Slice(tuple(starts), x.shape, (1,) * x.ndim), g))
+            start = start + x.shape[self.axis]
+        return tuple(out)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.concatenate(xs, axis=self.axis)
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        return 0
+
+
+@dataclass(frozen=True)
+class SizeOf(Op):
+    """A dimension expression as an int64 scalar."""
+
+    dim: Dim
+    differentiable = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(int64, ())
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        return Compute((), (), None, Index(self.dim))
+
+    def ref(self, *xs: Array) -> Array:
+        return np.asarray(self.dim, np.int64)
+
+    samples = ()
+
+
+@graph_function("size_of")
+def size_of(dim: Dim, owner: Interner | None = None) -> Value:
+    """A dimension as an int64 scalar value."""
+    owner = owner if owner is not None else CALLS["__current__"]()
+    return owner.node(SizeOf(dim), ()).outputs[0]
+
+
+def as_shape(shape: Any) -> Shape:
+    """A shape from ints, dims and names of dims."""
+    given = (shape,) if isinstance(shape, int | str | DimExpr) else tuple(shape)
+    return tuple(CALLS["__dim__"](d) for d in given)
+
+
+@graph_function("reshape")
+def reshape(x: Any, shape: Any) -> Value:
+    """x under another shape; one entry may be -1."""
+    v = as_value(x)
+    new = list(as_shape(shape))
+    if new.count(-1) > 1:
+        raise ShapeError(f"only one dimension of {tuple(shape)} may be -1")
+    if -1 in new:
+        at = new.index(-1)
+        known = product(d for d in new if d != -1)
+        size = v.type.size
+        if known == 0 or (isinstance(size, int) and isinstance(known, int) and size % known):
+            raise ShapeError(f"cannot reshape {v.type} to {tuple(shape)}")
+        new[at] = size // known
+    return v if tuple(new) == v.shape else make(Reshape(tuple(new)), v)
+
+
+@graph_function("transpose")
+def transpose(x: Any, perm: Sequence[int] | None = None) -> Value:
+    """x with axes in the order `perm` (None: reversed)."""
+    v = as_value(x)
+    order = tuple(reversed(range(v.ndim))) if perm is None else tuple(perm)
+    order = tuple(normal_axis(p, v.ndim) for p in order)
+    return v if order == tuple(range(v.ndim)) else make(Transpose(order), v)
+
+
+@graph_function("broadcast_to")
+def broadcast_to(x: Any, shape: Any) -> Value:
+    """x repeated to `shape` by NumPy's broadcasting."""
+    v = as_value(x)
+    to = as_shape(shape)
+    return v if v.shape == to else make(BroadcastTo(to), v)
+
+
+def concat(values: Sequence[Any], axis: int = 0) -> Value:
+    """Values joined along `axis`."""
+    vs = promoted(*values)
+    if len(vs) == 1:
+        return vs[0]
+    return make(Concat(normal_axis(axis, vs[0].ndim)), *vs)
+
+
+def pad(x: Any, before: Sequence[Any], after: Sequence[Any], value: float = 0.0) -> Value:
+    """x with `before[k]` and `after[k]` elements of `value` added on axis k."""
+    v = as_value(x)
+    if len(before) != v.ndim or len(after) != v.ndim:
+        raise ShapeError(f"padding for {len(before)} and {len(after)} axes, {v.type} has {v.ndim}")
+    if all(d == 0 for d in (*before, *after)):
+        return v
+    return make(Pad(as_shape(before), as_shape(after), float(value)), v)
+
+
+def expand_dims(x: Any, axis: int) -> Value:
+    """x with an axis of size 1 inserted at `axis`."""
+    v = as_value(x)
+    at = normal_axis(axis, v.ndim + 1)
+    return reshape(v, (*v.shape[:at], 1, *v.shape[at:]))
+
+
+def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Value:
+    """x without axes of size 1 (all of them, or those named)."""
+    v = as_value(x)
+    axes = [k for k, d in enumerate(v.shape) if d == 1] if axis is None else axis
+    drop = {normal_axis(a, v.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
+    for a in drop:
+        if v.shape[a] != 1:
+            raise ShapeError(f"axis {a} of {v.type} is not of size 1")
+    return reshape(v, tuple(d for k, d in enumerate(v.shape) if k not in drop))
+
+
+@graph_function("getitem")
+def getitem(x: Value, item: Any) -> Value:
+    """NumPy's basic indexing: integers, slices, None and ..., no arrays."""
+    items = item if isinstance(item, tuple) else (item,)
+    if sum(1 for i in items if i is Ellipsis) > 1:
+        raise ShapeError("an index may hold ... only once")
+    used = sum(1 for i in items if i is not None and i is not Ellipsis)
+    if used > x.ndim:
+        raise ShapeError(f"{used} indices into {x.type}")
+    if Ellipsis not in items:
+        items = (*items, Ellipsis)
+    at = items.index(Ellipsis)
+    items = (*items[:at], *([slice(None)] * (x.ndim - used)), *items[at + 1 :])
+    starts: list[Dim] = []
+    sizes: list[Dim] = []
+    steps: list[int] = []
+    final: list[Dim] = []
+    for i in items:
+        if i is None:
+            final.append(1)
+            continue
+        size = x.shape[len(starts)]
+        start, length, step = _range(i, size, x, len(starts))
+        starts.append(start)
+        sizes.append(length)
+        steps.append(step)
+        if isinstance(i, slice):
+            final.append(length)
+    out = x
+    if any(s != 0 or n != d or k != 1 for s, n, d, k in zip(starts, sizes, x.shape, steps)):
+        out = make(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
+    return reshape(out, tuple(final))
+
+
+def _range(i: Any, size: Dim, x: Value, axis: int) -> tuple[Dim, Dim, int]:
+    """start, length, step of one index."""
+    if isinstance(i, slice):
+        step = 1 if i.step is None else int(i.step)
+        if isinstance(size, int) and not isinstance(i.start, DimExpr) | isinstance(i.stop, DimExpr):
+            start, stop, step = i.indices(size)
+            return start, len(range(start, stop, step)), step
+        if step != 1:
+            raise ShapeError(f"a step needs a known dimension; axis {axis} of {x.type} is symbolic")
+        first: Dim = 0 if i.start is None else i.start
+        last: Dim = size if i.stop is None else i.stop
+        first = first + size if isinstance(first, int) and first < 0 else first
+        last = last + size if isinstance(last, int) and last < 0 else last
+        return first, last - first, 1
+    if isinstance(i, int | np.integer | DimExpr) and not isinstance(i, bool):
+        at: Dim = i if isinstance(i, DimExpr) else int(i)
+        if isinstance(at, int) and isinstance(size, int):
+            if not -size <= at < size:
+                raise ShapeError(f"index {at} is out of range for axis {axis} of {x.type}")
+        if isinstance(at, int) and at < 0:
+            at = at + size
+        return at, 1, 1
+    raise DTypeError(f"cannot index {x.type} with {type(i).__name__}",
+                     "use fm.gather for indices that are values")  # fmt: skip
+
+
