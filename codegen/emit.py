@@ -338,10 +338,13 @@ class _Emitter:
             ex.versions[name] = ex.versions.get(name, 0) + 1
 
     def _registers_stored(self, body: tuple[Stmt, ...]) -> list[str]:
+        """Registers of the enclosing blocks that `body` changes."""
         names = {s.buffer for s in statements(body) if isinstance(s, Store | Call)}
+        names -= {s.buffer.name for s in statements(body) if isinstance(s, Alloc)}
         return sorted(n for n in names if n in self.ex.registers)
 
     def _memory_stored(self, body: tuple[Stmt, ...]) -> list[str]:
+        """Memory that `body` changes: what was loaded from it before is stale."""
         names = {s.buffer for s in statements(body) if isinstance(s, Store)}
         return sorted(n for n in names if n in self.ex.pointers)
 

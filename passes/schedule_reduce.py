@@ -1,0 +1,435 @@
+"""Reductions. Which loop carries the vector decides the kind:
+
+- tiles: lanes are neighbouring results. A register tile of rows x vectors accumulates over all
+  reduction steps, each result in order of the steps. Matrix products, convolutions, pooling and
+  sums over leading axes are all this.
+- lanes: the reduction runs along memory. Sixteen virtual lanes per accumulator, four accumulators,
+  joined by a fixed tree: the same bits on every instruction set.
+- first extreme (argmax, argmin): a running best and its index, per lane or alone.
+
+Every result's additions happen in an order that depends on the reduction's shape only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..algorithm import (
+    REDUCTION_START,
+    Apply,
+    Const,
+    Expr,
+    Index,
+    LaneReduce,
+    Load,
+    Select,
+    apply,
+    cast,
+    rebuild,
+)
+from ..codegen.kernel.ir import Alloc, Buffer, Fail, Stmt, Store
+from ..dims import Dim, Sym, bounds, ceildiv, coefficient, free_symbols, substitute
+from ..dtypes import DType, int64
+from ..errors import InternalError
+from ..target import Target
+from .loops import LoopAxis, Nest, bind, loop, tiled
+from .tiles import register_tile
+
+VIRTUAL_LANES = 16
+ACCUMULATORS = 4
+
+
+def schedule_reduction(nest: Nest, target: Target) -> list[Stmt]:
+    """Statements for a nest with a reduction."""
+    vector = vector_axis(nest)
+    if nest.stage.combine in ("argmax", "argmin"):
+        return _Extreme(nest, target, vector).build()
+    if vector is None and nest.reduce_axes and _runs_along(nest, nest.reduce_axes[-1]):
+        return lane_reduction(nest)
+    return _Tiles(nest, target, vector).build()
+
+
+def _runs_along(nest: Nest, a: LoopAxis) -> bool:
+    """Whether every load moves by one element or none with `a`."""
+    strides = [coefficient(o, a.sym) for _, o in nest.offsets()]
+    return all(s in (0, 1) for s in strides) and 1 in strides and a.sym not in nest.opaque()
+
+
+def vector_axis(nest: Nest) -> LoopAxis | None:
+    """The result axis whose neighbours lie side by side in every operand that depends on it."""
+    last = nest.axes[-1:] if nest.axes else ()
+    found = [a for a in nest.axes if _runs_along(nest, a)]
+    if not found:
+        return None
+    stores_along = [a for a in last if a in found]
+    if stores_along:
+        return stores_along[0]
+
+    def size(a: LoopAxis) -> int:
+        return a.extent if isinstance(a.extent, int) else 64
+
+    return max(found, key=size)
+
+
+def accumulate(combine: str, acc: Expr, term: Expr) -> Expr:
+    """`combine(acc, term)`; a product added to a float accumulator is one fused operation."""
+    if combine == "add" and isinstance(term, Apply) and term.fn == "mul" and acc.dtype.is_float:
+        return Apply("fma", (*term.args, acc), acc.dtype)
+    if acc.dtype.kind == "b":
+        return apply({"add": "or", "mul": "and", "max": "or", "min": "and"}[combine], acc, term)
+    return apply(combine, acc, term)  # type: ignore[no-any-return]
+
+
+def order_reduction(nest: Nest, moving: Sym | None) -> list[LoopAxis]:
+    """Reduction axes from the largest stride to the smallest in the operand that does not move
+    with the vector: its elements are then read in memory order."""
+    loads = [(x, o) for x, o in nest.offsets() if _depends(o, nest.reduce_axes)]
+    still = [o for _, o in loads if moving is None or coefficient(o, moving) == 0]
+    chosen = (still or [o for _, o in loads] or [0])[0]
+
+    def stride(a: LoopAxis) -> tuple[int, int]:
+        k = coefficient(chosen, a.sym)
+        position = nest.reduce_axes.index(a)
+        if isinstance(k, int):
+            return (-abs(k) if k else -(1 << 40), position)
+        return (-(1 << 50), position)
+
+    return sorted(nest.reduce_axes, key=stride)
+
+
+def _depends(offset: Dim, axes: Sequence[LoopAxis]) -> bool:
+    symbols = free_symbols(offset)
+    return any(a.sym in symbols for a in axes)
+
+
+@dataclass
+class _Tiles:
+    """Register tiles over result axes: see the module docstring."""
+
+    nest: Nest
+    target: Target
+    vector: LoopAxis | None
+
+    def build(self) -> list[Stmt]:
+        nest = self.nest
+        self.dtype = self.accumulator_dtype()
+        self.lanes = max(2, self.target.vector_bytes // self.dtype.itemsize)
+        self.steps = order_reduction(nest, self.vector.sym if self.vector else None)
+        self.row = self.row_axis()
+        self.mr, self.nv = self.tile()
+        self.others = [a for a in nest.axes if a is not self.vector and a is not self.row]
+        return self.vectors()
+
+    def accumulator_dtype(self) -> DType:
+        result = self.nest.stage.result
+        if result is None:
+            raise InternalError("a reduction has no result")
+        return result.dtype
+
+    def row_axis(self) -> LoopAxis | None:
+        """The axis tiled in registers: of those some vector operand does not move with, the
+        innermost of the largest ones, so that loaded vectors are used several times."""
+        candidates = [a for a in self.nest.axes if a is not self.vector]
+        if not candidates:
+            return None
+        shared = [a for a in candidates if self._reuses(a)] or candidates
+
+        def size(a: LoopAxis) -> int:
+            return min(a.extent, 12) if isinstance(a.extent, int) else 12
+
+        best = max(size(a) for a in shared)
+        return [a for a in shared if size(a) == best][-1]
+
+    def _reuses(self, a: LoopAxis) -> bool:
+        if self.vector is None:
+            return False
+        return any(
+            coefficient(o, self.vector.sym) == 1 and coefficient(o, a.sym) == 0
+            for _, o in self.nest.offsets()
+        )
+
+    def tile(self) -> tuple[int, int]:
+        rows: Dim = 1 if self.row is None else self.row.extent
+        if self.vector is None:
+            return (min(rows, 4) if isinstance(rows, int) else 4), 1
+        depth: Dim = 1
+        for a in self.nest.reduce_axes:
+            depth = depth * a.extent
+        vectors = ceildiv(self.vector.extent, self.lanes)
+        block = self._packed_block()
+        fixed = block // self.lanes if block else None
+        mr, nv = register_tile(rows, vectors, depth, self.target, fixed)
+        if not any(self._reuses(a) for a in self.nest.axes if a is not self.vector):
+            nv = min(nv, 2)  # no reuse: only latency asks for several accumulators
+            mr = min(8, rows) if isinstance(rows, int) else 8
+        return mr, nv
+
+    def _packed_block(self) -> int | None:
+        """Panel width of a packed operand: its loads take the vector index modulo it."""
+        if self.vector is None:
+            return None
+        for x, _ in self.nest.offsets():
+            for i in x.indices:
+                if isinstance(i, Expr) or isinstance(i, int):
+                    continue
+                for m, _c in i.terms:
+                    for atom in m:
+                        kind = getattr(atom, "kind", "")
+                        b = getattr(atom, "b", None)
+                        if kind == "mod" and isinstance(b, int) and self.vector.sym in (
+                            free_symbols(getattr(atom, "a", 0))
+                        ):
+                            return b
+        return None
+
+    # loops, from the outside in: panels of vectors, other result axes, rows, reduction steps
+
+    def vectors(self) -> list[Stmt]:
+        if self.vector is None:
+            return self.outer(0, 0, None, share=True)
+        width = self.lanes * self.nv
+        extent = self.vector.extent
+        panels = ceildiv(extent, width)
+        share = isinstance(panels, int) and (panels >= 8 or self._only_vector())
+        kind = "parallel" if share else "serial"
+
+        def panel(start: Dim, size: int) -> list[Stmt]:
+            nv = -(-size // self.lanes)
+            active = None if size % self.lanes == 0 else size - (nv - 1) * self.lanes
+            return self.outer(start, nv, active, share=not share)
+
+        if isinstance(extent, int):
+            return tiled(self.nest.names, "p", extent, width, kind, panel)  # type: ignore[arg-type]
+        j = self.nest.names.fresh("p", 0, None)
+        body = self.outer(j, 1, extent - j, share=not share)
+        return [loop(kind, j, 0, extent, body, self.lanes)]  # type: ignore[arg-type]
+
+    def _only_vector(self) -> bool:
+        return not self.others and self.row is None
+
+    def outer(self, start: Dim, nv: int, active: Dim | None, share: bool) -> list[Stmt]:
+        """Loops over the untiled result axes; the first is shared by threads if `share`."""
+        shared = self.others[0] if share and self.others else None
+
+        def down(axes: list[LoopAxis]) -> list[Stmt]:
+            if not axes:
+                return self.rows(start, nv, active, share and shared is None)
+            first, *rest = axes
+            kind = "parallel" if first is shared else "serial"
+            return [loop(kind, first.index, 0, first.extent, down(rest))]  # type: ignore[arg-type]
+
+        return down(self.others)
+
+    def rows(self, start: Dim, nv: int, active: Dim | None, share: bool) -> list[Stmt]:
+        if self.row is None:
+            return self.block({}, 1, start, nv, active)
+        row = self.row
+        return tiled(self.nest.names, "r", row.extent, self.mr, "parallel" if share else "serial",
+                     lambda r, size: self.block({row.sym: r}, size, start, nv, active))  # fmt: skip
+
+    def block(self, values: dict[Sym, Dim], mr: int, start: Dim, nv: int,
+              active: Dim | None) -> list[Stmt]:  # fmt: skip
+        """One register tile: clear, accumulate over all steps, write."""
+        combine = self.nest.stage.combine
+        assert combine is not None and self.nest.stage.term is not None
+        shape = (mr, nv, self.lanes) if nv else (mr,)
+        acc = Buffer("acc", self.dtype, shape, "register")
+        zero = REDUCTION_START[combine](self.dtype)
+        out: list[Stmt] = [Alloc(acc)]
+        out += self.sweep(mr, nv, active, values, start, lambda at, _: [Store("acc", at, zero)])
+
+        def step(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
+            term = rebuild(self.nest.stage.term, lambda x: None,  # type: ignore[arg-type]
+                           lambda d: substitute(d, inner))  # fmt: skip
+            old = Load("acc", at, self.dtype)
+            return [Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))]
+
+        body = self.sweep(mr, nv, active, values, start, step)
+        for a in reversed(self.steps):
+            body = [loop("serial", a.index, 0, a.extent, body)]
+        out += body
+
+        def write(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
+            return finish(self.nest, Load("acc", at, self.dtype), inner)
+
+        out += self.sweep(mr, nv, active, values, start, write)
+        return out
+
+    def sweep(self, mr: int, nv: int, active: Dim | None, values: dict[Sym, Dim], start: Dim,
+              make: object) -> list[Stmt]:  # fmt: skip
+        """`make(register index, result indices)` for every element of the tile."""
+        names = self.nest.names
+        r = names.fresh("r", 0, mr - 1) if mr > 1 else 0
+        rows = dict(values)
+        if self.row is not None:
+            rows[self.row.sym] = rows[self.row.sym] + r
+        if not nv or self.vector is None:
+            body = make((r,), rows)  # type: ignore[operator]
+            return body if mr == 1 else [loop("unroll", r, 0, mr, body)]  # type: ignore[arg-type]
+        out: list[Stmt] = []
+        groups = [(0, nv, None)] if active is None else [(0, nv - 1, None), (nv - 1, nv, active)]
+        for lo, hi, limit in groups:
+            if lo == hi:
+                continue
+            v = names.fresh("v", 0, self.lanes - 1)
+            u: Dim = names.fresh("u", lo, hi - 1) if hi - lo > 1 else lo
+            inner = {**rows, self.vector.sym: start + u * self.lanes + v}
+            body = make((r, u, v), inner)  # type: ignore[operator]
+            if mr > 1:
+                body = [loop("unroll", r, 0, mr, body)]  # type: ignore[arg-type]
+            if hi - lo > 1:
+                body = [loop("unroll", u, lo, hi, body)]  # type: ignore[arg-type]
+            out.append(loop("vector", v, 0, self.lanes, body, active=limit))
+        return out
+
+
+def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
+    """Checks and outputs for one finished result."""
+    out: list[Stmt] = []
+    for k, c in enumerate(nest.stage.checks):
+        out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
+    for o in nest.stage.outputs:
+        at = tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
+                   for i in o.indices)  # fmt: skip
+        out.append(Store(o.buffer, at, bind(o.value, result, values)))
+    return out
+
+
+def lane_reduction(nest: Nest) -> list[Stmt]:
+    """A reduction along memory: see the module docstring."""
+    combine, result = nest.stage.combine, nest.stage.result
+    assert combine is not None and result is not None and nest.stage.term is not None
+    names, dtype = nest.names, result.dtype
+    *leading, last = nest.reduce_axes
+    body = lane_sum(nest, combine, dtype, leading, last)
+    body += finish(nest, Load("total", (0,), dtype), {})
+    body = [Alloc(Buffer("total", dtype, (1,), "register")), *body]
+    for k, a in enumerate(reversed(nest.axes)):
+        kind = "parallel" if k == len(nest.axes) - 1 else "serial"
+        body = [loop(kind, a.index, 0, a.extent, body)]  # type: ignore[arg-type]
+    if not nest.axes:  # a single result: one thread computes it
+        i = names.fresh("once", 0, 0)
+        body = [loop("parallel", i, 0, 1, body)]
+    return body
+
+
+def lane_sum(nest: Nest, combine: str, dtype: DType, leading: Sequence[LoopAxis],
+             last: LoopAxis) -> list[Stmt]:  # fmt: skip
+    """Statements leaving the reduction of the nest's term in register `total[0]`."""
+    names, term = nest.names, nest.stage.term
+    assert term is not None
+    n = VIRTUAL_LANES
+    length = last.extent
+    many = not isinstance(length, int) or length >= 4 * n * ACCUMULATORS
+    count = ACCUMULATORS if many else 1
+    acc = Buffer("lane_acc", dtype, (count, n), "register")
+    zero = REDUCTION_START[combine](dtype)
+
+    def each(start: Dim, active: Dim | None, vectors: int) -> list[Stmt]:
+        v = names.fresh("v", 0, n - 1)
+        u: Dim = names.fresh("u", 0, vectors - 1) if vectors > 1 else 0
+        at = {last.sym: start + u * n + v}
+        value = rebuild(term, lambda x: None, lambda d: substitute(d, at))
+        store: Stmt = Store("lane_acc", (u, v), accumulate(
+            combine, Load("lane_acc", (u, v), dtype), cast(value, dtype)))  # fmt: skip
+        inner = [store] if vectors == 1 else [loop("unroll", u, 0, vectors, [store])]  # type: ignore[arg-type]
+        return [loop("vector", v, 0, n, inner, active=active)]
+
+    v = names.fresh("v", 0, n - 1)
+    u: Dim = names.fresh("u", 0, count - 1) if count > 1 else 0
+    clear: Stmt = Store("lane_acc", (u, v), zero)
+    clears = [clear] if count == 1 else [loop("unroll", u, 0, count, [clear])]  # type: ignore[arg-type]
+    out: list[Stmt] = [Alloc(acc), loop("vector", v, 0, n, clears)]
+    inside: list[Stmt] = []
+    done: Dim = 0
+    hi = bounds(length)[1]
+    for vectors in (count, 1) if count > 1 else (1,):
+        stop = length - length % (n * vectors)
+        if stop != done:
+            j = names.fresh("j", 0, hi)
+            inside.append(loop("serial", j, done, stop, each(j, None, vectors), n * vectors))
+        done = stop
+    if length % n != 0:
+        inside += each(done, length % n, 1)
+    for a in reversed(leading):
+        inside = [loop("serial", a.index, 0, a.extent, inside)]
+    out += inside
+    total: Expr = LaneReduce(combine, "lane_acc", (0,), dtype)
+    if count > 1:
+        parts = [LaneReduce(combine, "lane_acc", (k,), dtype) for k in range(count)]
+        total = accumulate(combine, accumulate(combine, parts[0], parts[1]),
+                           accumulate(combine, parts[2], parts[3]))  # fmt: skip
+    out.append(Store("total", (0,), total))
+    return out
+
+
+@dataclass
+class _Extreme:
+    """argmax and argmin: the first extreme, or the first NaN."""
+
+    nest: Nest
+    target: Target
+    vector: LoopAxis | None
+
+    def build(self) -> list[Stmt]:
+        stage, names = self.nest.stage, self.nest.names
+        assert stage.term is not None
+        dtype = stage.term.dtype
+        lanes = max(2, self.target.vector_bytes // 8) if self.vector is not None else 0
+        shape = (1, lanes) if lanes else (1,)
+        allocs: list[Stmt] = [Alloc(Buffer("best", dtype, shape, "register")),
+                              Alloc(Buffer("place", int64, shape, "register"))]  # fmt: skip
+
+        def at(v: Dim) -> tuple[Dim, ...]:
+            return (0, v) if lanes else (0,)
+
+        def body(start: Dim, active: Dim | None) -> list[Stmt]:
+            def vectorised(make: object) -> list[Stmt]:
+                if not lanes or self.vector is None:
+                    return make(0, {})  # type: ignore[operator, no-any-return]
+                v = names.fresh("v", 0, lanes - 1)
+                inner = make(v, {self.vector.sym: start + v})  # type: ignore[operator]
+                return [loop("vector", v, 0, lanes, inner, active=active)]
+
+            first = REDUCTION_START["max" if stage.combine == "argmax" else "min"](dtype)
+            out = [*allocs, *vectorised(lambda v, _: [
+                Store("best", at(v), first), Store("place", at(v), Const(0, int64))])]  # fmt: skip
+            steps = vectorised(lambda v, inner: self.step(at(v), dtype, inner))
+            for a in reversed(self.nest.reduce_axes):
+                steps = [loop("serial", a.index, 0, a.extent, steps)]
+            out += steps
+            out += vectorised(lambda v, inner: finish(
+                self.nest, Load("place", at(v), int64), inner))  # fmt: skip
+            return out
+
+        axes = [a for a in self.nest.axes if a is not self.vector]
+        inner: list[Stmt]
+        if self.vector is None:
+            inner = body(0, None)
+        else:
+            j = names.fresh("j", 0, bounds(self.vector.extent)[1])
+            kind = "serial" if axes else "parallel"
+            inner = [loop(kind, j, 0, self.vector.extent,  # type: ignore[arg-type]
+                          body(j, self.vector.extent - j), lanes)]  # fmt: skip
+        for k, a in enumerate(reversed(axes)):
+            share = "parallel" if k == len(axes) - 1 else "serial"
+            inner = [loop(share, a.index, 0, a.extent, inner)]  # type: ignore[arg-type]
+        if not self.nest.axes:
+            inner = [loop("parallel", names.fresh("once", 0, 0), 0, 1, inner)]
+        return inner
+
+    def step(self, at: tuple[Dim, ...], dtype: DType, values: dict[Sym, Dim]) -> list[Stmt]:
+        stage = self.nest.stage
+        assert stage.term is not None
+        x = rebuild(stage.term, lambda e: None, lambda d: substitute(d, values))
+        best = Load("best", at, dtype)
+        better = apply("gt" if stage.combine == "argmax" else "lt", x, best)
+        if dtype.is_float:
+            better = better | (apply("isnan", x) & apply("not", apply("isnan", best)))
+        k = self.nest.reduce_axes[0].index if self.nest.reduce_axes else 0
+        place = Load("place", at, int64)
+        return [Store("place", at, Select(better, Index(k), place)),
+                Store("best", at, Select(better, x, best))]  # fmt: skip
+
+

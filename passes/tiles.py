@@ -1,0 +1,64 @@
+"""Tile sizes from the target table: closed-form costs, no search, no timing.
+
+The model counts clocks per step of the reduction for a register tile of `mr` rows by `nv` vectors:
+multiply-adds are limited by the ports, by latency where there are too few accumulators, and by
+loads. It follows Goto & van de Geijn (2008) and the BLIS analytical model (Low et al. 2016).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..dims import Dim
+from ..target import Target
+
+
+def fits(mr: int, nv: int, target: Target) -> bool:
+    """Whether accumulators, one row of vectors and one broadcast fit the register file."""
+    return mr * nv + nv + 1 <= target.registers
+
+
+def step_clocks(mr: int, nv: int, target: Target) -> float:
+    """Clocks per reduction step of an mr x nv tile."""
+    return max((mr * nv + 1.2) / target.fma_ports, target.fma_latency * 1.15) * (
+        1.06 if nv == 1 else 1
+    )
+
+
+def _split(n: int, tile: int) -> list[int]:
+    return [tile] * (n // tile) + ([n % tile] if n % tile else [])
+
+
+@lru_cache(maxsize=4096)
+def register_tile(rows: Dim, vectors: Dim, depth: Dim, target: Target,
+                  fixed_nv: int | None = None, max_rows: int = 12) -> tuple[int, int]:  # fmt: skip
+    """(mr, nv) of least cost for `rows` rows of `vectors` vectors, reduced over `depth` steps.
+
+    Sizes known only at run time count as large. `fixed_nv` is set where packing has decided it.
+    """
+    full = target.fma_latency * target.fma_ports
+    m = rows if isinstance(rows, int) else 96
+    n = vectors if isinstance(vectors, int) else 12
+    k = depth if isinstance(depth, int) else 512
+    best: tuple[float, int, int, int] | None = None
+    for nv in [fixed_nv] if fixed_nv else range(1, min(n, 6) + 1):
+        for mr in range(1, min(m, max_rows) + 1):
+            if not fits(mr, nv, target) or (mr * nv > 3 * full and mr > 1):
+                continue
+            cost = sum(
+                k * step_clocks(r, v, target) + 20 + r * v
+                for r in _split(m, mr)
+                for v in _split(n, nv)
+            )
+            key = (cost, abs(nv - 3), -mr, nv)
+            if best is None or key < best:
+                best = key
+    if best is None:
+        return 1, fixed_nv or 1
+    return -best[2], best[3]
+
+
+def panel_vectors(columns: Dim, target: Target, lanes: int, rows: Dim, depth: Dim) -> int:
+    """Vectors per packed panel of a matrix operand with `columns` columns."""
+    vectors = -(-columns // lanes) if isinstance(columns, int) else columns
+    return register_tile(rows, vectors, depth, target)[1]
