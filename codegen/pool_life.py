@@ -210,7 +210,7 @@ define void @fm_pool_close() nounwind {
   call void @fm_stop(i64 -1)
   ret void
 }
-; At exit another thread may be stuck inside a part for good; a fraction of a second is enough for it.
+; At exit another thread may be stuck inside a part for good: wait a fraction of a second, no more.
 define internal void @fm_pool_fini() nounwind {
   call void @fm_stop(i64 262144)
   ret void

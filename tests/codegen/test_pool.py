@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-
 from flowmill.codegen.pool import MAX_THREADS, pool_ir
 from flowmill.errors import ExportError
 
@@ -283,6 +282,8 @@ def test_workers_block_signals_but_not_their_own_faults(pool: Pool) -> None:
     pool.open(3)
     workers = tasks() - before
     assert len(workers) == 2
+    # a thread that is still starting blocks everything: let all three meet first
+    pool.parallel_for(None, pool.address["meet"], np.zeros(1, np.int32).ctypes.data, 3)
     faults = {"SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"}
     for task in workers:
         with open(f"/proc/self/task/{task}/status") as status:
