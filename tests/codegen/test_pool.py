@@ -8,6 +8,7 @@ import platform
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import llvmlite.binding as llvm
@@ -125,6 +126,14 @@ def tasks() -> set[int]:
     return {int(t) for t in os.listdir("/proc/self/task")}
 
 
+def no_more_than(before: set[int]) -> bool:
+    """Whether all later tasks are gone. A joined thread stays listed until the kernel has done."""
+    deadline = time.monotonic() + 20
+    while tasks() - before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return not tasks() - before
+
+
 def test_closed_pool_runs_serially(pool: Pool) -> None:
     assert pool.threads() == 1
     for parts in (1, 2, 7):
@@ -177,14 +186,14 @@ def test_six_callers(pool: Pool) -> None:
 
 def test_open_is_idempotent_grows_and_never_shrinks(pool: Pool) -> None:
     before = tasks()
-    assert pool.open(0) == 1 and pool.open(1) == 1 and tasks() == before
+    assert pool.open(0) == 1 and pool.open(1) == 1 and no_more_than(before)
     assert pool.open(3) == 3 and len(tasks() - before) == 2
     assert pool.open(3) == 3 and pool.open(2) == 3 and pool.open(1) == 3
     assert len(tasks() - before) == 2
     assert pool.open(5) == 5 == pool.threads() and len(tasks() - before) == 4
     assert pool.marks(50, 20) == [20] * 50
     pool.close()
-    assert pool.threads() == 1 and tasks() == before
+    assert pool.threads() == 1 and no_more_than(before)
 
 
 def test_more_threads_than_a_word_has_bits(pool: Pool) -> None:
@@ -202,7 +211,7 @@ def test_open_close_repeatedly(pool: Pool) -> None:
         pool.close()
         pool.close()
         assert pool.marks(11) == [1] * 11
-    assert tasks() == before
+    assert no_more_than(before)
 
 
 def test_open_and_close_while_others_run(pool: Pool) -> None:
@@ -237,13 +246,15 @@ def test_forked_child_opens_its_own_pool_at_the_first_run(pool: Pool) -> None:
     assert pool.marks(20, 10) == [10] * 20
 
     def child() -> bool:
-        alone = len(tasks()) == 1
+        alone = tasks()
         right = pool.marks(20, 10) == [10] * 20
         grown = len(tasks()) == 3 and pool.threads() == 3
         grandchild = in_child(lambda: pool.marks(5) == [1] * 5 and len(tasks()) == 3)
         pool.close()
-        closed = len(tasks()) == 1 and pool.marks(5) == [1] * 5
-        return alone and right and grown and grandchild == 0 and closed and pool.open(2) == 2
+        closed = no_more_than(alone) and pool.marks(5) == [1] * 5
+        return (
+            len(alone) == 1 and right and grown and grandchild == 0 and closed and pool.open(2) == 2
+        )
 
     assert in_child(child) == 0
     assert pool.marks(20, 10) == [10] * 20
@@ -283,7 +294,8 @@ def test_workers_block_signals_but_not_their_own_faults(pool: Pool) -> None:
     workers = tasks() - before
     assert len(workers) == 2
     # a thread that is still starting blocks everything: let all three meet first
-    pool.parallel_for(None, pool.address["meet"], np.zeros(1, np.int32).ctypes.data, 3)
+    count = np.zeros(1, np.int32)
+    pool.parallel_for(None, pool.address["meet"], count.ctypes.data, 3)
     faults = {"SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV"}
     for task in workers:
         with open(f"/proc/self/task/{task}/status") as status:
