@@ -1,0 +1,52 @@
+"""LLVM text to object code and assembly. The only place where llvmlite is used."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+from ..errors import InternalError
+from ..target import Target
+
+
+@lru_cache(maxsize=1)
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+@lru_cache(maxsize=8)
+def _machine(target: Target) -> llvm.TargetMachine:
+    _initialize()
+    found = llvm.Target.from_triple(target.triple)
+    return found.create_target_machine(cpu=target.cpu, features=target.features, opt=2,
+                                       reloc="pic", codemodel="small")  # fmt: skip
+
+
+def _module(text: str, target: Target) -> llvm.ModuleRef:
+    machine = _machine(target)
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as e:
+        raise InternalError(f"LLVM rejects the generated code: {e}") from None
+    module.data_layout = str(machine.target_data)
+    return module
+
+
+def object_code(text: str, target: Target) -> bytes:
+    """A relocatable ELF object."""
+    return bytes(_machine(target).emit_object(_module(text, target)))
+
+
+def assembly(text: str, target: Target) -> str:
+    """The assembly of a module."""
+    return str(_machine(target).emit_assembly(_module(text, target)))
+
+
+def version() -> str:
+    """llvmlite's and LLVM's versions: part of every cache key."""
+    import llvmlite
+
+    return f"llvmlite {llvmlite.__version__} LLVM {'.'.join(map(str, llvm.llvm_version_info))}"

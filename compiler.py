@@ -1,0 +1,136 @@
+"""From a Function to a Program and on to native code: the only place where passes meet codegen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .codegen.kernel.ir import Kernel
+from .codegen.kernel.program import Program, Site
+from .dims import Dim, total
+from .graph.ir import Function, Interner, Node, Value, topological
+from .graph.ops.fused import Fused
+from .graph.ops.source import Constant, Input, Variable
+from .passes.fuse import fuse
+from .passes.lower import lower
+from .passes.pipeline import Context, optimise
+from .passes.plan import Plan, Work, plan
+from .passes.schedule import naive, schedule
+from .passes.special import KERNELS as SPECIAL
+from .target import Target
+
+Watch = Callable[[str, object], None]
+
+
+@dataclass
+class Compiled:
+    """Every stage of one compilation, for running, dumping and checking."""
+
+    source: Function
+    optimised: Function
+    fused: Function
+    program: Program
+    works: list[Work] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def compile_function(function: Function, target: Target, level: int = 2,
+                     watch: Watch | None = None) -> Compiled:  # fmt: skip
+    """The program of a function. Level 0 is the oracle: every op by itself, scalar loops."""
+    own = copied(function)
+    context = Context(target, level, watch)
+    optimised = optimise(own, context)
+    grouped, decisions = fuse(optimised, enabled=level > 0)
+    notes = [*context.notes, *(f"fuse: {d.node!r}: {d.text}" for d in decisions)]
+    if watch:
+        watch("fuse", grouped)
+    works = make_works(grouped, target, level)
+    prepared = prepared_nodes(grouped) if level > 0 else frozenset()
+    program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
+    if watch:
+        watch("program", program)
+    return Compiled(function, optimised, grouped, program, works, notes)
+
+
+def copied(function: Function) -> Function:
+    """The function in an interner of its own: what passes build goes with it."""
+    interner = Interner()
+    new: dict[Value, Value] = {}
+    for n in topological([*(v.node for v in function.roots()),
+                          *(v.node for v, _ in function.updates)]):  # fmt: skip
+        made = interner.node(n.op, tuple(new[v] for v in n.inputs), n.loc)
+        made.locs = n.locs
+        for a, b in zip(n.outputs, made.outputs):
+            new[a] = b
+            name = n.owner.names_of.get(a)
+            if name is not None:
+                interner.names_of.setdefault(b, name)
+    inputs = []
+    for v in function.inputs:
+        if v not in new:
+            new[v] = interner.node(v.node.op, (), v.node.loc).outputs[0]
+        inputs.append(new[v])
+    return Function(function.name, tuple(inputs),
+                    tuple((name, new[v]) for name, v in function.outputs),
+                    tuple((new[a], new[b]) for a, b in function.updates),
+                    tuple(new[v] for v in function.effects))  # fmt: skip
+
+
+def make_works(function: Function, target: Target, level: int) -> list[Work]:
+    """One kernel per fused node; equal kernels are one."""
+    known: dict[Kernel, Kernel] = {}
+    works: list[Work] = []
+    for order, n in enumerate(function.nodes()):
+        if isinstance(n.op, Input | Variable | Constant):
+            continue
+        assert isinstance(n.op, Fused)
+        works.append(_work(n, n.op, order, target, level, known))
+    return works
+
+
+def _work(n: Node, op: Fused, order: int, target: Target, level: int,
+          known: dict[Kernel, Kernel]) -> Work:  # fmt: skip
+    body = op.function
+    inner = [m for m in body.nodes() if not isinstance(m.op, Input)]
+    label = "+".join(m.op.name for m in inner if not isinstance(m.op, Constant)) or body.name
+    lowered = None
+    sites: tuple[Site, ...] = ()
+    special = next((m for m in inner if m.op.name in SPECIAL), None)
+    if special is not None:
+        made = SPECIAL[special.op.name](special.op, tuple(v.type for v in special.inputs),
+                                        special.types)  # fmt: skip
+    else:
+        lowered = lower(body)
+        make = schedule if level > 0 else lambda low, _, name: naive(low, name)
+        made, checks = make(lowered, target, "k")
+        sites = tuple(Site(c.code, c.node.loc, c.node.op.name, c.node.types[0].shape)
+                      for c in checks)  # fmt: skip
+    kernel = unique_kernel(made, known, body.name)
+    flops: Dim = total(m.op.flops(m.types[0], *(v.type for v in m.inputs)) for m in inner)
+    moved: Dim = total([*(v.type.nbytes for v in n.inputs), *(t.nbytes for t in n.types)])
+    return Work(n, kernel, tuple(kernel.dims), n.inputs, n.outputs, lowered, sites, flops, moved,
+                label, n.locs, order)  # fmt: skip
+
+
+def unique_kernel(made: Kernel, known: dict[Kernel, Kernel], stem: str) -> Kernel:
+    """The kernel under a name of its own; the same object for equal kernels."""
+    key = made.renamed("")
+    found = known.get(key)
+    if found is None:
+        found = known[key] = made.renamed(f"{stem}_{len(known)}")
+    return found
+
+
+def prepared_nodes(function: Function) -> frozenset[Node]:
+    """Nodes that depend only on constants and on variables this function does not change: they
+    are computed once, and again when such a variable is written."""
+    written = {v.node for v, _ in function.updates}
+    steady: set[Node] = set()
+    for n in function.nodes():
+        if isinstance(n.op, Constant) or (isinstance(n.op, Variable) and n not in written):
+            steady.add(n)
+        elif n.inputs and n.op.pure and all(v.node in steady for v in n.inputs):
+            if all(isinstance(t.nbytes, int) for t in n.types):
+                steady.add(n)
+    results = {v.node for _, v in function.outputs} | {v.node for _, v in function.updates}
+    return frozenset(n for n in steady if isinstance(n.op, Fused) and n not in results)

@@ -1,0 +1,359 @@
+"""Fusion: which nodes are computed together.
+
+In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
+each. A group is a reduction (matrix product, convolution, sum...) with the pointwise work on its
+result, or a chain of pointwise work alone. Ops that only move elements cheaply (reshape,
+broadcast, slice) are never computed by themselves: whoever reads them reads through them.
+
+Every group's inputs are complete before its first node in one topological order, which keeps the
+groups free of cycles without any search.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..algorithm import Apply, Compute, Expr, Load, walk
+from ..dims import Dim, bounds, product
+from ..graph.ir import Function, Interner, Node, TensorType, Value
+from ..graph.ops.base import Operand
+from ..graph.ops.fused import Fused
+from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice
+from ..graph.ops.source import Constant, Input, Variable
+from .special import KERNELS
+
+_SOURCES = (Input, Variable)
+_SMALL = 64  # results of at most so many elements are computed as early as possible
+_HEAVY = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "expm1", "log1p",
+                    "tan", "asin", "acos", "atan", "sinh", "cosh", "softplus", "exp2", "log2"})  # fmt: skip
+
+
+@dataclass
+class Group:
+    """Nodes that become one kernel. `first` and `last` are places in the order."""
+
+    nodes: list[Node]
+    first: int
+    last: int
+    anchor: Node
+    reduces: bool
+    special: bool = False
+    virtual: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Why something was fused or was not."""
+
+    node: Node
+    text: str
+
+
+class Fuse:
+    """The state of one fusion run."""
+
+    def __init__(self, function: Function, enabled: bool = True) -> None:
+        self.function = function
+        self.enabled = enabled
+        self.decisions: list[Decision] = []
+        self._computes: dict[Node, Compute] = {}
+        self.groups: list[Group] = []
+        self.group_of: dict[Node, Group] = {}
+        self.users: dict[Value, list[Node]] = {}
+        self.kept: set[Value] = set(function.roots())
+
+    def run(self) -> Function:
+        order = early_order(self.function)
+        self.place = {n: k for k, n in enumerate(order)}
+        for n in order:
+            for v in dict.fromkeys(n.inputs):
+                self.users.setdefault(v, []).append(n)
+        for n in order:
+            if not self.is_source(n) and not self.is_virtual(n):
+                self.assign(n)
+        return self.rebuild(order)
+
+    # --- properties of nodes ----------------------------------------------------------------
+
+    def is_source(self, n: Node) -> bool:
+        return isinstance(n.op, _SOURCES) or (isinstance(n.op, Constant) and
+                                              n.op.data.array.size != 1)  # fmt: skip
+
+    def is_virtual(self, n: Node) -> bool:
+        """Read through, never computed: unless the graph asks for the value itself."""
+        if any(v in self.kept for v in n.outputs):
+            return False
+        if isinstance(n.op, Constant):
+            return n.op.data.array.size == 1
+        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+
+    def compute(self, n: Node) -> Compute:
+        found = self._computes.get(n)
+        if found is None:
+            xs = [Operand(k, TensorType(v.dtype, v.shape)) for k, v in enumerate(n.inputs)]
+            found = n.op.compute(TensorType(n.types[0].dtype, n.types[0].shape), *xs)
+            self._computes[n] = found
+        return found
+
+    def decline(self, n: Node, why: str) -> bool:
+        self.decisions.append(Decision(n, why))
+        return False
+
+    # --- grouping ---------------------------------------------------------------------------
+
+    def assign(self, n: Node) -> None:
+        """Puts `n` into a producer's group, or into one of its own."""
+        at = self.place[n]
+        if n.op.name in KERNELS:
+            self.add(Group([n], at, at, n, reduces=False, special=True))
+            return
+        reduces = self.compute(n).combine is not None
+        if not self.enabled:
+            self.add(Group([n], at, at, n, reduces))
+            return
+        if not reduces:
+            for v in self.producers(n):
+                if self.joins(n, v):
+                    g = self.group_of[v.node]
+                    g.nodes.append(n)
+                    g.last = at
+                    self.group_of[n] = g
+                    self.decisions.append(Decision(n, f"joined the kernel of {v.node!r}"))
+                    return
+        g = Group([n], at, at, n, reduces)
+        for v in self.producers(n):
+            self.absorb(g, n, v)
+        self.add(g)
+
+    def add(self, g: Group) -> None:
+        self.groups.append(g)
+        for n in g.nodes:
+            self.group_of[n] = g
+
+    def producers(self, n: Node) -> list[Value]:
+        """Computed values `n` reads, reductions first: joining those saves most."""
+        found = [v for v in dict.fromkeys(self.through(n)) if v.node in self.group_of]
+        return sorted(found, key=lambda v: not self.group_of[v.node].reduces)
+
+    def through(self, n: Node) -> list[Value]:
+        """The values `n` reads once virtual nodes are read through."""
+        out: list[Value] = []
+        stack = list(reversed(n.inputs))
+        while stack:
+            v = stack.pop()
+            if self.is_virtual(v.node):
+                stack.extend(reversed(v.node.inputs))
+            else:
+                out.append(v)
+        return out
+
+    def outside_ready(self, n: Node, g: Group) -> bool:
+        """Whether all that `n` reads from outside `g` is complete before `g` begins."""
+        for v in self.through(n):
+            other = self.group_of.get(v.node)
+            if other is not None and other is not g and other.last >= g.first:
+                return False
+        return True
+
+    def joins(self, n: Node, v: Value) -> bool:
+        """Whether `n` can be computed where `v` is, on the element at hand."""
+        g = self.group_of[v.node]
+        if g.special:
+            return self.decline(n, f"{v.node!r} has a kernel of its own")
+        anchor = g.anchor.outputs[0]
+        out = n.outputs[0]
+        if out.shape != anchor.shape or out.type.layout != anchor.type.layout:
+            return self.decline(n, f"shape or layout differs from {g.anchor!r}")
+        if not self.outside_ready(n, g):
+            return self.decline(n, "another operand is computed later")
+        if not self.reads_in_place(n, g):
+            return self.decline(n, f"reads {v.node!r} at other elements than its own")
+        return True
+
+    def reads_in_place(self, n: Node, g: Group) -> bool:
+        """Whether `n` reads members of `g` only at the element it makes."""
+        c = self.compute(n)
+        own = tuple(a.index for a in c.axes)
+        for x in walk(c.value):
+            if not isinstance(x, Load):
+                continue
+            v = n.inputs[int(x.buffer)]
+            if v.node in self.group_of and self.group_of[v.node] is g:
+                same = all(i == j or d == 1 for i, j, d in zip(x.indices, own, v.shape))
+                if x.mask is not None or len(x.indices) != len(own) or not same:
+                    return False
+                if v.shape != g.anchor.outputs[0].shape:
+                    return False
+            elif self.is_virtual(v.node) and self.reaches(v, g):
+                return False
+        return True
+
+    def reaches(self, v: Value, g: Group) -> bool:
+        """Whether a virtual value reads a member of `g`."""
+        stack = [v]
+        while stack:
+            x = stack.pop()
+            if self.group_of.get(x.node) is g:
+                return True
+            if self.is_virtual(x.node):
+                stack.extend(x.node.inputs)
+        return False
+
+    def absorb(self, g: Group, n: Node, v: Value) -> None:
+        """Moves the whole pointwise group of `v` into `g` if only `n` reads it, each element about
+        once: its values are then computed where they are needed."""
+        p = self.group_of[v.node]
+        if p is g or p.reduces or p.special:
+            return
+        live = [x for m in p.nodes for x in m.outputs
+                if x in self.kept or any(self.group_of.get(u) is not p
+                                         for u in self.final_users(x))]  # fmt: skip
+        if live != [v] or v in self.kept or set(self.final_users(v)) != {n}:
+            self.decline(n, f"{v.node!r} has other readers")
+            return
+        c = self.compute(n)
+        reads = product([a.extent for a in (*c.axes, *c.reduce_axes)])
+        if not self.about_once(reads, v.type.size, p, c, n, v):
+            self.decline(n, f"elements of {v.node!r} are read several times")
+            return
+        if any(isinstance(i, Expr) for x in walk(c.value) if isinstance(x, Load)
+               for i in x.indices):  # fmt: skip
+            return
+        for m in p.nodes:
+            self.group_of[m] = g
+        g.nodes = [*p.nodes, *g.nodes]
+        g.first = min(g.first, p.first)
+        self.groups.remove(p)
+        self.decisions.append(Decision(n, f"computes {v.node!r} where it is read"))
+
+    def about_once(self, reads: Dim, size: Dim, p: Group, c: Compute, n: Node, v: Value) -> bool:
+        if c.combine == "add" and isinstance(c.value, Apply) and c.value.fn == "mul" and len(
+            [x for x in walk(c.value) if isinstance(x, Load)]) > 1:  # fmt: skip
+            return False  # a contraction reads its operands many times
+        if c.combine is None and n.op.name == "transpose":
+            return False  # a transpose in registers beats strided reading
+        budget = size if self.heavy(p) else size * 2
+        low, _ = bounds(budget - reads)
+        return (low is not None and low >= 0) or reads == size
+
+    def heavy(self, p: Group) -> bool:
+        return any(isinstance(x, Apply) and x.fn in _HEAVY
+                   for m in p.nodes for x in walk(self.compute(m).value))  # fmt: skip
+
+    def final_users(self, v: Value) -> list[Node]:
+        """Nodes that read `v`, directly or through virtual nodes."""
+        out: list[Node] = []
+        stack = list(self.users.get(v, []))
+        while stack:
+            u = stack.pop()
+            if self.is_virtual(u):
+                stack.extend(self.users.get(u.outputs[0], []))
+            else:
+                out.append(u)
+        return out
+
+    # --- the new function -------------------------------------------------------------------
+
+    def rebuild(self, order: list[Node]) -> Function:
+        """The function with one Fused node per group."""
+        interner = self.function.roots()[0].node.owner if self.function.roots() else Interner()
+        new: dict[Value, Value] = {}
+        for n in order:
+            if self.is_source(n):
+                for v in n.outputs:
+                    new[v] = v
+        for g in sorted(self.groups, key=lambda g: g.first):
+            self.emit(g, interner, new)
+        fn = self.function
+        return Function(
+            fn.name, fn.inputs,
+            tuple((name, new[v]) for name, v in fn.outputs),
+            tuple((var, new[v]) for var, v in fn.updates),
+            tuple(new[v] for v in fn.effects),
+        )  # fmt: skip
+
+    def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
+        inner = Interner()
+        inside: dict[Value, Value] = {}
+        outer_inputs: list[Value] = []
+        inner_inputs: list[Value] = []
+
+        def inner_value(v: Value) -> Value:
+            found = inside.get(v)
+            if found is None:
+                if self.group_of.get(v.node) is g or self.is_virtual(v.node):
+                    args = tuple(inner_value(i) for i in v.node.inputs)
+                    made = inner.node(v.node.op, args, v.node.loc)
+                    made.locs = v.node.locs
+                    for a, b in zip(v.node.outputs, made.outputs):
+                        inside[a] = b
+                    return inside[v]
+                found = _input(inner, len(outer_inputs), v.type, v.node)
+                outer_inputs.append(new[v])
+                inner_inputs.append(found)
+                inside[v] = found
+            return found
+
+        for n in sorted(g.nodes, key=lambda n: self.place[n]):
+            for v in n.outputs:
+                inner_value(v)
+        results = [v for n in g.nodes for v in n.outputs
+                   if v in self.kept or any(self.group_of.get(u) is not g
+                                            for u in self.final_users(v))]  # fmt: skip
+        anchor = g.anchor.outputs[0]
+        results.sort(key=lambda v: (v is not anchor, self.place[v.node]))
+        if not results:
+            return
+        body = Function(g.anchor.op.name, tuple(inner_inputs),
+                        tuple((f"y{k}", inside[v]) for k, v in enumerate(results)))  # fmt: skip
+        node = interner.node(Fused(body), tuple(outer_inputs), g.anchor.loc)
+        locs = dict.fromkeys(loc for n in g.nodes for loc in n.locs)
+        node.locs = tuple(locs)
+        for v, made in zip(results, node.outputs):
+            new[v] = made
+
+
+def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:
+    """An input of a group's body, with the layout its value has outside."""
+    node = inner.node(Input(f"x{k}", type.dtype, type.shape), (), source.loc)
+    if type.layout is not None:
+        node.types = (type,)
+    return node.outputs[0]
+
+
+def early_order(function: Function) -> list[Node]:
+    """A topological order with small results first, then as written."""
+    nodes = function.nodes()
+    waiting = {n: len(set(v.node for v in n.inputs)) for n in nodes}
+    users: dict[Node, list[Node]] = {}
+    for n in nodes:
+        for m in {v.node for v in n.inputs}:
+            users.setdefault(m, []).append(n)
+    heap: list[tuple[bool, int, Any]] = [
+        (not _small(n), n.serial, n) for n in nodes if not waiting[n]
+    ]
+    heapq.heapify(heap)
+    out: list[Node] = []
+    while heap:
+        n = heapq.heappop(heap)[2]
+        out.append(n)
+        for u in users.get(n, []):
+            waiting[u] -= 1
+            if not waiting[u]:
+                heapq.heappush(heap, (not _small(u), u.serial, u))
+    return out
+
+
+def _small(n: Node) -> bool:
+    sizes = [t.size for t in n.types]
+    return all(isinstance(s, int) and s <= _SMALL for s in sizes)
+
+
+def fuse(function: Function, enabled: bool = True) -> tuple[Function, list[Decision]]:
+    """The fused function and the reasons for what was and was not fused."""
+    run = Fuse(function, enabled)
+    return run.run(), run.decisions
+
+

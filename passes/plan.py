@@ -1,0 +1,422 @@
+"""Planning: the order of kernels, where every value lies, and where threads must meet.
+
+In: launches with the values they read and write. Out: a `Program`. The order keeps reads of a
+variable before its update and everything that can fail before every update. Values share one arena
+by lifetime; a pointwise kernel may write over an operand that nobody reads afterwards.
+
+Sizes that depend on symbols are planned exactly within classes: all sizes that are the same
+polynomial up to a constant factor share one sub-arena, measured in that polynomial.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from math import gcd
+from typing import Any
+
+from ..algorithm import Expr, Load, walk
+from ..codegen.kernel.ir import Kernel
+from ..codegen.kernel.program import Array, Launch, Phase, Program, Site, Slot
+from ..dims import Dim, DimExpr, free_symbols, maximum, minimum, round_up
+from ..errors import InternalError, Loc
+from ..graph.ir import Function, Node, Value
+from ..graph.ops.source import Constant, Input, Variable
+from ..target import Target
+from .lower import Lowered
+
+ALIGN = 64
+MAX_PARTS = 256
+
+
+@dataclass
+class Work:
+    """A kernel to launch: what it computes from what, and what it costs."""
+
+    node: Node
+    kernel: Kernel
+    dims: tuple[Dim, ...]
+    reads: tuple[Value, ...]
+    writes: tuple[Value, ...]
+    lowered: Lowered | None
+    sites: tuple[Site, ...]
+    flops: Dim
+    bytes: Dim
+    label: str
+    locs: tuple[Loc, ...]
+    order: int = 0
+    after: set[int] = field(default_factory=set)
+
+    @property
+    def fails(self) -> bool:
+        return bool(self.sites)
+
+
+@dataclass
+class Plan:
+    """Everything `plan` needs: the function after fusion and its kernels."""
+
+    function: Function
+    works: list[Work]
+    aliases: dict[Value, Value]  # views: value -> the value whose memory it is
+    prepared: frozenset[Node]  # nodes computed once per change of variables
+    target: Target
+    reuse: bool = True  # False: nothing shares memory (the oracle's plan)
+
+
+def plan(p: Plan) -> Program:
+    """The program."""
+    return _Planner(p).run()
+
+
+class _Planner:
+    def __init__(self, p: Plan) -> None:
+        self.p = p
+        self.slots: dict[Value, Slot] = {}
+        self.variables: list[Value] = []
+        self.constants: list[str] = []
+        self.late: list[tuple[Value, Value]] = []  # updates that are copied at the end
+
+    def run(self) -> Program:
+        fn = self.p.function
+        self.number_sources()
+        prepare = [w for w in self.p.works if w.node in self.p.prepared]
+        works = ordered([w for w in self.p.works if w.node not in self.p.prepared],
+                        self.updated(), self.roots)  # fmt: skip
+        prepared_bytes = self.place_prepared(prepare)
+        self.bind_outputs(works)
+        arena, peak = self.place_arena(works)
+        copies = [(self.slots[var], self.slots[made], var.type.nbytes) for var, made in self.late]
+        for k, (_, v) in enumerate(fn.outputs):
+            at = len(fn.inputs) + k
+            if self.slots[self.root(v)] != Slot("argument", at):
+                copies.insert(0, (Slot("argument", at), self.slots[self.root(v)], v.type.nbytes))
+        sites: list[Site] = []
+        prepare_phases = tuple(self.phase([w], sites) for w in prepare)
+        phases = tuple(self.phase(group, sites) for group in phased(works, self.p.target))
+        kernels = {w.kernel.name: w.kernel for w in self.p.works}
+        symbols = {s for v in fn.inputs for d in v.shape for s in free_symbols(d)}
+        dims = tuple(DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name))
+        used = sorted({k for w in prepare for v in w.reads
+                       if isinstance(self.root(v).node.op, Variable)
+                       for k in [self.variables.index(self.root(v))]})  # fmt: skip
+        return Program(
+            name=fn.name, dims=dims,
+            inputs=tuple(Array(_name(v), v.dtype, v.shape) for v in fn.inputs),
+            outputs=tuple(Array(name, v.dtype, v.shape) for name, v in fn.outputs),
+            variables=tuple(Array(_name(v), v.dtype, v.shape) for v in self.variables),
+            written=tuple(sorted(self.variables.index(v) for v, _ in fn.updates)),
+            constants=tuple(self.constants), kernels=tuple(kernels.values()),
+            prepare=prepare_phases, phases=phases, prepared_bytes=prepared_bytes,
+            prepared_from=tuple(used), arena_bytes=arena, sites=tuple(sites),
+            copies=tuple(copies), peak_bytes=peak,
+        )  # fmt: skip
+
+    # --- memory with a fixed place ----------------------------------------------------------
+
+    def root(self, v: Value) -> Value:
+        """The value whose memory `v` is a view of."""
+        while v in self.p.aliases:
+            v = self.p.aliases[v]
+        return v
+
+    def roots(self, vs: tuple[Value, ...]) -> list[Value]:
+        return [self.root(v) for v in vs]
+
+    def updated(self) -> dict[Value, Value]:
+        """New value -> the variable it becomes."""
+        return {self.root(new): var for var, new in self.p.function.updates}
+
+    def number_sources(self) -> None:
+        fn = self.p.function
+        for k, v in enumerate(fn.inputs):
+            self.slots[v] = Slot("argument", k)
+        for n in fn.nodes():
+            v = n.outputs[0]
+            if isinstance(n.op, Variable):
+                self.slots[v] = Slot("variable", len(self.variables))
+                self.variables.append(v)
+            elif isinstance(n.op, Constant):
+                digest = n.op.data.digest
+                if digest not in self.constants:
+                    self.constants.append(digest)
+                self.slots[v] = Slot("constant", self.constants.index(digest))
+            elif isinstance(n.op, Input) and v not in self.slots:
+                raise InternalError(f"{v!r} is used but is not an input of {fn.name}")
+
+    def place_prepared(self, works: list[Work]) -> int:
+        offset = 0
+        for w in works:
+            for v in w.writes:
+                size = v.type.nbytes
+                if not isinstance(size, int):
+                    raise InternalError(f"prepared value {v!r} has no constant size")
+                self.slots[v] = Slot("prepared", offset)
+                offset += -(-size // ALIGN) * ALIGN
+        return offset
+
+    def bind_outputs(self, works: list[Work]) -> None:
+        """Results go straight to the caller's memory; new values of variables straight to the
+        variable where no launch that follows, nor this one elsewhere, reads the old value."""
+        fn = self.p.function
+        for k, (_, v) in enumerate(fn.outputs):
+            made = self.root(v)
+            if made not in self.slots:
+                self.slots[made] = Slot("argument", len(fn.inputs) + k)
+        for var, new in fn.updates:
+            made = self.root(new)
+            if made in self.slots or not self.may_overwrite(works, var, made):
+                self.late.append((var, made))
+            else:
+                self.slots[made] = self.slots[var]
+
+    def may_overwrite(self, works: list[Work], var: Value, new: Value) -> bool:
+        maker = next((k for k, w in enumerate(works) if new in w.writes), None)
+        if maker is None or new.type != var.type:
+            return False
+        if any(self.root(v) is var for _, v in self.p.function.outputs):
+            return False  # the caller is to get the value from before the update
+        for w in works[maker + 1 :]:
+            if var in self.roots(w.reads):
+                return False
+        w = works[maker]
+        if any(other.fails for other in works[maker:]):
+            return False
+        return var not in self.roots(w.reads) or overwrites(w, self.roots(w.reads).index(var),
+                                                            w.writes.index(new))  # fmt: skip
+
+    # --- the arena --------------------------------------------------------------------------
+
+    def place_arena(self, works: list[Work]) -> tuple[Dim, Dim]:
+        """Offsets for everything else, and the least any plan could need."""
+        steps = phased(works, self.p.target)
+        step_of = {id(w): k for k, group in enumerate(steps) for w in group}
+        born: dict[Value, int] = {}
+        dies: dict[Value, int] = {}
+        end = len(steps)
+        keep = {made for _, made in self.late} | {
+            self.root(v) for _, v in self.p.function.outputs}  # fmt: skip
+        for w in works:
+            for v in w.writes:
+                if v not in self.slots:
+                    born[v] = dies[v] = step_of[id(w)]
+            for v in self.roots(w.reads):
+                if v in born:
+                    dies[v] = max(dies[v], step_of[id(w)])
+        for v in born:
+            if v in keep:
+                dies[v] = end
+        areas = self.shared_areas(works, born, dies, step_of)
+        classes: dict[Dim, list[_Area]] = {}
+        for a in areas:
+            unit, a.units = _unit(a.size)
+            classes.setdefault(unit, []).append(a)
+        base: Dim = 0
+        peak: Dim = 0
+        for unit in sorted(classes, key=repr):
+            members = classes[unit]
+            height = _pack(members)
+            for a in members:
+                for v in a.values:
+                    self.slots[v] = Slot("arena", base + unit * a.offset)
+            base = base + unit * height
+            peak = peak + unit * _live_peak(members)
+        return base, peak
+
+    def shared_areas(self, works: list[Work], born: dict[Value, int], dies: dict[Value, int],
+                     step_of: dict[int, int]) -> list[_Area]:  # fmt: skip
+        """One area per value, or per chain of values written over one another."""
+        area: dict[Value, _Area] = {}
+        for w in works:
+            for k, v in enumerate(w.writes):
+                if v not in born:
+                    continue
+                step = step_of[id(w)]
+                if self.p.reuse:
+                    for j, x in enumerate(self.roots(w.reads)):
+                        a = area.get(x)
+                        free = a is not None and dies[x] == step and a.last == step
+                        if free and a is not None and x.type.nbytes == v.type.nbytes:
+                            if overwrites(w, j, k) and self.roots(w.reads).count(x) == 1:
+                                a.values.append(v)
+                                a.last = max(step, dies[v])
+                                area[v] = a
+                                break
+                if v not in area:
+                    area[v] = _Area([v], round_up(v.type.nbytes, ALIGN) if isinstance(
+                        v.type.nbytes, int) else v.type.nbytes, born[v], dies[v])  # fmt: skip
+                    if not self.p.reuse:
+                        area[v].first, area[v].last = 0, 1 << 30
+        return list({id(a): a for a in area.values()}.values())
+
+    # --- phases -----------------------------------------------------------------------------
+
+    def phase(self, works: list[Work], sites: list[Site]) -> Phase:
+        launches = []
+        for w in works:
+            at = len(sites)
+            sites.extend(w.sites)
+            slots = [self.slots[self.root(v)] for v in (*w.reads, *w.writes)]
+            launches.append(Launch(w.kernel.name, tuple(slots), w.dims, at, w.label, w.locs,
+                                   w.flops, w.bytes))  # fmt: skip
+        return Phase(tuple(launches), parts(works, self.p.target))
+
+
+@dataclass
+class _Area:
+    """Memory for values whose lifetimes follow one another."""
+
+    values: list[Value]
+    size: Dim
+    first: int
+    last: int
+    units: int = 0
+    offset: int = 0
+
+
+def _unit(size: Dim) -> tuple[Dim, int]:
+    """`(polynomial, factor)` with size <= polynomial * factor, the factor a multiple of ALIGN."""
+    if isinstance(size, int):
+        return 1, -(-size // ALIGN) * ALIGN
+    common = 0
+    for _, c in size.terms:
+        common = gcd(common, c)
+    whole = size // common
+    return whole, -(-common // ALIGN) * ALIGN
+
+
+def _pack(areas: list[_Area]) -> int:
+    """Offsets by decreasing size, each in the lowest gap among those alive at the same time."""
+    placed: list[_Area] = []
+    height = 0
+    for a in sorted(areas, key=lambda a: (-a.units, a.first)):
+        busy = sorted((b.offset, b.offset + b.units) for b in placed
+                      if b.first <= a.last and a.first <= b.last)  # fmt: skip
+        at = 0
+        for lo, hi in busy:
+            if lo - at >= a.units:
+                break
+            at = max(at, hi)
+        a.offset = at
+        placed.append(a)
+        height = max(height, at + a.units)
+    return height
+
+
+def _live_peak(areas: list[_Area]) -> int:
+    events: dict[int, int] = {}
+    for a in areas:
+        events[a.first] = events.get(a.first, 0) + a.units
+        events[a.last + 1] = events.get(a.last + 1, 0) - a.units
+    live = best = 0
+    for step in sorted(events):
+        live += events[step]
+        best = max(best, live)
+    return best
+
+
+def overwrites(w: Work, read: int, written: int) -> bool:
+    """Whether a kernel may write output `written` over input `read`: it reads each element only
+    to make the element in the same place."""
+    low = w.lowered
+    if low is None or len(low.stages) != 1:
+        return False
+    stage = low.stages[0]
+    source, target = f"x{read}", f"y{written}"
+    place = next(o.indices for o in stage.outputs if o.buffer == target)
+    shapes = {b.name: b.type.physical_shape for b in low.buffers}
+    types = {b.name: b.type for b in low.buffers}
+    if shapes[source] != shapes[target] or types[source].dtype.bits != types[target].dtype.bits:
+        return False
+    if stage.term is not None and _reads(stage.term, source):
+        return False
+    for o in stage.outputs:
+        for x in _reads(o.value, source):
+            if x.indices != place or any(isinstance(i, Expr) for i in x.indices):
+                return False
+    return True
+
+
+def _reads(e: Expr, buffer: str) -> list[Load]:
+    return [x for x in walk(e) if isinstance(x, Load) and x.buffer == buffer]
+
+
+def ordered(works: list[Work], updated: dict[Value, Value], roots: Any) -> list[Work]:
+    """A topological order: as written, but updates of variables as soon as nothing needs the old
+    value any more and nothing that can fail is left."""
+    made = {v: k for k, w in enumerate(works) for v in w.writes}
+    before: list[set[int]] = [set() for _ in works]
+    readers: dict[Value, list[int]] = {}
+    for k, w in enumerate(works):
+        for v in roots(w.reads):
+            if v in made:
+                before[k].add(made[v])
+            readers.setdefault(v, []).append(k)
+    commits = {made[v]: var for v, var in updated.items() if v in made}
+    needed: list[set[int]] = [set(b) for b in before]
+    fails = [k for k, w in enumerate(works) if w.fails]
+    ancestors = _ancestors(before)
+    for k, var in commits.items():
+        for other in [*readers.get(var, []), *fails]:
+            if other != k and not (ancestors[other] >> k) & 1:
+                needed[k].add(other)
+    found = _sorted(works, needed, commits)
+    return found if found is not None else _sorted(works, before, commits) or works
+
+
+def _ancestors(before: list[set[int]]) -> list[int]:
+    out = [0] * len(before)
+    for k, earlier in enumerate(before):  # works come in a topological order
+        bits = 0
+        for j in earlier:
+            bits |= out[j] | (1 << j)
+        out[k] = bits
+    return out
+
+
+def _sorted(works: list[Work], before: list[set[int]], first: dict[int, Any]) -> list[Work] | None:
+    waiting = [len(b) for b in before]
+    after: list[list[int]] = [[] for _ in works]
+    for k, b in enumerate(before):
+        for j in b:
+            after[j].append(k)
+    heap = [(k not in first, works[k].order, k) for k in range(len(works)) if not waiting[k]]
+    heapq.heapify(heap)
+    out: list[Work] = []
+    while heap:
+        k = heapq.heappop(heap)[2]
+        out.append(works[k])
+        for j in after[k]:
+            waiting[j] -= 1
+            if not waiting[j]:
+                heapq.heappush(heap, (j not in first, works[j].order, j))
+    return out if len(out) == len(works) else None
+
+
+def phased(works: list[Work], target: Target) -> list[list[Work]]:
+    """Launches between two barriers: kernels too small for two threads follow one another without
+    any; every other kernel stands alone."""
+    out: list[list[Work]] = []
+    for w in works:
+        single = parts([w], target) == 1
+        if out and single and parts(out[-1], target) == 1:
+            out[-1].append(w)
+        else:
+            out.append([w])
+    return out
+
+
+def parts(works: list[Work], target: Target) -> Dim:
+    """How many threads have enough to do: by arithmetic or by memory traffic."""
+    best: Dim = 1
+    for w in works:
+        by_flops = w.flops // target.min_parallel_flops
+        by_bytes = w.bytes // target.min_parallel_bytes
+        best = maximum(best, minimum(maximum(by_flops, by_bytes), MAX_PARTS))
+    return best
+
+
+def _name(v: Value) -> str:
+    op = v.node.op
+    return getattr(op, "input_name", None) or getattr(op, "variable_name", "")
+
