@@ -624,6 +624,27 @@ class Cast(Pointwise):
         return x.astype(self.dtype.numpy)
 
 
+@dataclass(frozen=True)
+class StopGradient(Pointwise):
+    """x itself; no gradient flows through it."""
+
+    arity = 1
+    samples = (sample((3, 17), gradient=False), sample((), gradient=False),
+               sample((5,), dtypes=("int32",), gradient=False))  # fmt: skip
+
+    def accepts(self, dtype: DType) -> bool:
+        return True
+
+    def scalar(self, *xs: Any) -> Any:
+        return xs[0]
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+    def ref(self, *xs: Array) -> Array:
+        return xs[0].copy()
+
+
 def _binary(op: Pointwise) -> Any:
     @graph_function(op.name)
     def build(x: Any, y: Any) -> Value:
@@ -653,6 +674,7 @@ left_shift, right_shift = _binary(Shl()), _binary(Shr())
 neg, abs_, sign, logical_not = (_unary(o) for o in (Neg(), Abs(), Sign(), Not()))
 floor, ceil, round_, trunc = (_unary(o) for o in (Floor(), Ceil(), Round(), Trunc()))
 isnan, isinf, isfinite = (_unary(o) for o in (Isnan(), Isinf(), Isfinite()))
+stop_gradient = _unary(StopGradient())
 
 
 def _as_float(*values: Value) -> tuple[Value, ...]:

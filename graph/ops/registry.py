@@ -1,0 +1,23 @@
+"""All op families: importing one registers its ops in `base.OPS` and its functions in `ir.CALLS`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .base import OPS, Op
+
+FAMILIES = (
+    "source",
+    "pointwise",
+    "elementary",
+    "reduce",
+    "shape",
+    "linalg",
+)
+
+
+def load_all() -> dict[str, type[Op]]:
+    """Imports every family; the registry, by op name."""
+    for family in FAMILIES:
+        import_module(f"{__package__}.{family}")
+    return OPS
