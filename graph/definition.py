@@ -21,6 +21,7 @@ from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_
 from .ir import CALLS, Function, Interner, Shape, Value
 from .ops.base import graph_function
 from .ops.source import Input, Variable
+from .tokens import RESERVED
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, tuple[int, ...]], Array]"
 _stack = threading.local()
@@ -109,7 +110,7 @@ class Graph(Interner):
         """The symbolic dimension `name`; the same name is the same dimension throughout."""
         known = self.symbols.get(name)
         if known is None:
-            if not name.isidentifier():
+            if not name.isidentifier() or name in RESERVED:
                 raise ShapeError(f"{name!r} cannot name a dimension")
             known = self.symbols[name] = sym(name, lo, hi)
         return known

@@ -120,13 +120,17 @@ class Op:
         """The same in NumPy, written independently of `compute`."""
         raise InternalError(f"{self.name} has no reference")
 
+    def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
+        """The reference of an op that holds functions: `call(function, *arrays)` runs one."""
+        raise InternalError(f"{self.name} holds no functions")
+
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         """Floating-point operations, for reports and the cost model: one per element if unsaid."""
         return out.size
 
     @classmethod
     def has(cls, member: str) -> bool:
-        """Whether the op defines `compute`, `expand`, `grad` or `ref` itself."""
+        """Whether the op defines `compute`, `expand`, `grad`, `ref`, ... itself."""
         return getattr(cls, member) is not getattr(Op, member)
 
     def attributes(self) -> dict[str, Any]:
