@@ -96,22 +96,26 @@ class Graph(Interner):
         """Names a value; GraphError if the name is taken."""
         if not name or not isinstance(name, str) or any(c.isspace() or c in '"\\' for c in name):
             raise GraphError(f"{name!r} cannot be a name", "names have no spaces and no quotes")
-        file, line = user_frame()
-        taken = self.values.get(name)
-        if taken is not None and taken is not value:
-            raise GraphError(f'the name "{name}" is used twice', f"{Loc(file, line)}",
-                             f"first used at {self._named_at[name]}")  # fmt: skip
+        if self.values.get(name) is not value:
+            self.check_free(name)
         self.values[name] = value
-        self._named_at[name] = Loc(file, line)
+        self._named_at[name] = Loc(*user_frame())
         self.names_of.setdefault(value, name)
         return value
+
+    def check_free(self, name: str) -> None:
+        """GraphError, with both places, if a value has the name already."""
+        if name in self.values:
+            raise GraphError(f'the name "{name}" is used twice', f"{Loc(*user_frame())}",
+                             f"first used at {self._named_at[name]}")  # fmt: skip
 
     def dim(self, name: str, lo: int = 1, hi: int | None = None) -> DimExpr:
         """The symbolic dimension `name`; the same name is the same dimension throughout."""
         known = self.symbols.get(name)
         if known is None:
             if not name.isidentifier() or name in RESERVED:
-                raise ShapeError(f"{name!r} cannot name a dimension")
+                hint = "it has a meaning in the textual form" if name in RESERVED else ""
+                raise ShapeError(f"{name!r} cannot name a dimension", hint)
             known = self.symbols[name] = sym(name, lo, hi)
         return known
 
@@ -193,7 +197,7 @@ def as_shape(shape: Any) -> Shape:
     for d in dims:
         if isinstance(d, int) and d < 0:
             raise ShapeError(f"dimension {d} of shape {tuple(given)} is negative",
-                             'name a dimension that is known only at run time: "batch"')  # fmt: skip
+                             'name one that is known only at run time: "batch"')  # fmt: skip
     return dims
 
 
@@ -208,12 +212,8 @@ def dim(name: str, min: int = 1, max: int | None = None) -> DimExpr:
 def input(name: str, shape: Any, dtype: Any = float32) -> Value:
     """A value fed at each run. Dimensions may be names: `("batch", 1, 28, 28)`."""
     graph = current_graph()
-    node = graph.node(Input(name, as_dtype(dtype), as_shape(shape)), ())
-    value = node.outputs[0]
-    if name in graph.inputs:
-        graph.set_name(value, name)
-        if graph.inputs[name] is value:
-            raise GraphError(f'the name "{name}" is used twice', f"{node.loc}")
+    graph.check_free(name)
+    value = graph.node(Input(name, as_dtype(dtype), as_shape(shape)), ()).outputs[0]
     graph.set_name(value, name)
     graph.inputs[name] = value
     return value
@@ -249,9 +249,7 @@ def variable(
         start, dims = np.array(array, dtype=kind.numpy), tuple(int(d) for d in array.shape)
     if any(free_symbols(d) for d in dims):
         raise ShapeError(f'variable "{name}" needs a shape of numbers, not {dims}')
-    taken = graph.values.get(name)
-    if taken is not None:
-        graph.set_name(graph.node(Variable(name + "'", kind, dims), ()).outputs[0], name)
+    graph.check_free(name)
     value = graph.node(Variable(name, kind, dims, trainable), ()).outputs[0]
     graph.set_name(value, name)
     graph.variables[name] = VariableInfo(value, start)

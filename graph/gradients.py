@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..dtypes import float32
-from ..errors import DTypeError, GraphError, InternalError, Loc, ShapeError
+from ..errors import DTypeError, GraphError, InternalError, Loc, ShapeError, user_frame
 from .ir import CALLS, Interner, Node, Value
 
 
@@ -28,15 +28,17 @@ def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     GraphError if a float path to `wrt` runs through an op that has no gradient.
     """
     owner = loss.node.owner
+    here = str(Loc(*user_frame()))
     if loss.shape != ():
-        raise ShapeError(f"gradients: the loss must be a scalar, it is {loss.type}",
+        raise ShapeError(f"gradients: the loss must be a scalar, it is {loss.type}", here,
                          f"the loss comes from {loss.node.loc}",
                          "reduce it first: fm.mean(loss) or fm.sum(loss)")  # fmt: skip
     for v in (loss, *wrt):
         if not isinstance(v, Value) or v.node.owner is not owner:
-            raise GraphError(f"gradients: {v!r} is not a value of the graph of the loss")
+            raise GraphError(f"gradients: {v!r} is not a value of the graph of the loss", here)
         if not v.dtype.is_float:
-            raise DTypeError(f"gradients: {v!r} is not a float", f"it comes from {v.node.loc}")
+            raise DTypeError(f"gradients: {v!r} is not a float", here,
+                             f"it comes from {v.node.loc}")  # fmt: skip
     with _located(owner, loss.node.loc):
         one = CALLS["constant"](1, dtype=loss.dtype, owner=owner)
     found = vjp([(loss, one)], wrt)

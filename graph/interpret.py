@@ -7,7 +7,7 @@ their expansion, ops that hold functions by their `interpret`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from .definition import Graph
 from .ir import Function, Node, Shape, TensorType, Value
 from .ops.base import Op
 from .ops.source import Input, Variable
+from .printer import held_functions
 
 AnyOp = TypeVar("AnyOp", bound=Op)
 
@@ -116,8 +117,9 @@ def _solve(
         if not free_symbols(d) <= set(known):
             problems.append(f'"{name}": axis {axis} of size {n} does not tell {show_dim(d)}')
         elif evaluate(d, dims) != n:
-            problems.append(f'"{name}": axis {axis} has size {n}, {show_dim(d)} is '
-                            f"{evaluate(d, dims)}")  # fmt: skip
+            known_as = f"{evaluate(d, dims)}" if isinstance(d, int) else (
+                f"{show_dim(d)} = {evaluate(d, dims)}")  # fmt: skip
+            problems.append(f'"{name}": axis {axis} has size {n}, not {known_as}')
     for s, value in known.items():
         if not isinstance(value, int) or not s.lo <= value <= (value if s.hi is None else s.hi):
             high = "" if s.hi is None else s.hi
@@ -129,10 +131,8 @@ def _solve(
 
 def _check_variables(function: Function, variables: Mapping[str, Array]) -> None:
     problems: list[str] = []
-    for node in function.nodes():
-        if not isinstance(node.op, Variable):
-            continue
-        name, type = node.op.variable_name, node.types[0]
+    for node in _variables(function):
+        name, type = _variable(node.outputs[0]).variable_name, node.types[0]
         if name not in variables:
             problems.append(f'variable "{name}", {type}, has no value')
             continue
@@ -142,6 +142,15 @@ def _check_variables(function: Function, variables: Mapping[str, Array]) -> None
                             f"{type}")  # fmt: skip
     if problems:
         raise FeedError(f"variables do not fit graph {function.name}", *problems)
+
+
+def _variables(function: Function) -> Iterator[Node]:
+    """The variables that a function reads or writes, in the functions it holds too."""
+    for node in function.nodes():
+        if isinstance(node.op, Variable):
+            yield node
+        for inner in held_functions(node.op):
+            yield from _variables(inner)
 
 
 def _input(v: Value) -> Input:

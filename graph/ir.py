@@ -9,7 +9,9 @@ node means is its op's business (`ops/`), how it is printed `text`'s, what it ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
+from math import copysign
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..dims import Dim, Sym, ceildiv, free_symbols, product, show
@@ -149,38 +151,38 @@ class Value:
         """This value as an array, computed in a throw-away session. Feeds by value or name."""
         return call("__eval__", self, feeds or {})
 
-    def __add__(self, o: Any) -> Value: return call("add", self, o)  # noqa: E704
-    def __radd__(self, o: Any) -> Value: return call("add", o, self)  # noqa: E704
-    def __sub__(self, o: Any) -> Value: return call("sub", self, o)  # noqa: E704
-    def __rsub__(self, o: Any) -> Value: return call("sub", o, self)  # noqa: E704
-    def __mul__(self, o: Any) -> Value: return call("mul", self, o)  # noqa: E704
-    def __rmul__(self, o: Any) -> Value: return call("mul", o, self)  # noqa: E704
-    def __truediv__(self, o: Any) -> Value: return call("div", self, o)  # noqa: E704
-    def __rtruediv__(self, o: Any) -> Value: return call("div", o, self)  # noqa: E704
-    def __floordiv__(self, o: Any) -> Value: return call("floordiv", self, o)  # noqa: E704
-    def __rfloordiv__(self, o: Any) -> Value: return call("floordiv", o, self)  # noqa: E704
-    def __mod__(self, o: Any) -> Value: return call("mod", self, o)  # noqa: E704
-    def __rmod__(self, o: Any) -> Value: return call("mod", o, self)  # noqa: E704
-    def __pow__(self, o: Any) -> Value: return call("pow", self, o)  # noqa: E704
-    def __rpow__(self, o: Any) -> Value: return call("pow", o, self)  # noqa: E704
-    def __matmul__(self, o: Any) -> Value: return call("matmul", self, o)  # noqa: E704
-    def __rmatmul__(self, o: Any) -> Value: return call("matmul", o, self)  # noqa: E704
-    def __neg__(self) -> Value: return call("neg", self)  # noqa: E704
-    def __abs__(self) -> Value: return call("abs", self)  # noqa: E704
-    def __lt__(self, o: Any) -> Value: return call("lt", self, o)  # noqa: E704
-    def __le__(self, o: Any) -> Value: return call("le", self, o)  # noqa: E704
-    def __gt__(self, o: Any) -> Value: return call("gt", self, o)  # noqa: E704
-    def __ge__(self, o: Any) -> Value: return call("ge", self, o)  # noqa: E704
-    def __and__(self, o: Any) -> Value: return call("and", self, o)  # noqa: E704
-    def __rand__(self, o: Any) -> Value: return call("and", o, self)  # noqa: E704
-    def __or__(self, o: Any) -> Value: return call("or", self, o)  # noqa: E704
-    def __ror__(self, o: Any) -> Value: return call("or", o, self)  # noqa: E704
-    def __xor__(self, o: Any) -> Value: return call("xor", self, o)  # noqa: E704
-    def __rxor__(self, o: Any) -> Value: return call("xor", o, self)  # noqa: E704
-    def __invert__(self) -> Value: return call("not", self)  # noqa: E704
-    def __lshift__(self, o: Any) -> Value: return call("shl", self, o)  # noqa: E704
-    def __rshift__(self, o: Any) -> Value: return call("shr", self, o)  # noqa: E704
-    def __getitem__(self, item: Any) -> Value: return call("getitem", self, item)  # noqa: E704
+    def __add__(self, o: Any) -> Value: return call("add", self, o)
+    def __radd__(self, o: Any) -> Value: return call("add", o, self)
+    def __sub__(self, o: Any) -> Value: return call("sub", self, o)
+    def __rsub__(self, o: Any) -> Value: return call("sub", o, self)
+    def __mul__(self, o: Any) -> Value: return call("mul", self, o)
+    def __rmul__(self, o: Any) -> Value: return call("mul", o, self)
+    def __truediv__(self, o: Any) -> Value: return call("div", self, o)
+    def __rtruediv__(self, o: Any) -> Value: return call("div", o, self)
+    def __floordiv__(self, o: Any) -> Value: return call("floordiv", self, o)
+    def __rfloordiv__(self, o: Any) -> Value: return call("floordiv", o, self)
+    def __mod__(self, o: Any) -> Value: return call("mod", self, o)
+    def __rmod__(self, o: Any) -> Value: return call("mod", o, self)
+    def __pow__(self, o: Any) -> Value: return call("pow", self, o)
+    def __rpow__(self, o: Any) -> Value: return call("pow", o, self)
+    def __matmul__(self, o: Any) -> Value: return call("matmul", self, o)
+    def __rmatmul__(self, o: Any) -> Value: return call("matmul", o, self)
+    def __neg__(self) -> Value: return call("neg", self)
+    def __abs__(self) -> Value: return call("abs", self)
+    def __lt__(self, o: Any) -> Value: return call("lt", self, o)
+    def __le__(self, o: Any) -> Value: return call("le", self, o)
+    def __gt__(self, o: Any) -> Value: return call("gt", self, o)
+    def __ge__(self, o: Any) -> Value: return call("ge", self, o)
+    def __and__(self, o: Any) -> Value: return call("and", self, o)
+    def __rand__(self, o: Any) -> Value: return call("and", o, self)
+    def __or__(self, o: Any) -> Value: return call("or", self, o)
+    def __ror__(self, o: Any) -> Value: return call("or", o, self)
+    def __xor__(self, o: Any) -> Value: return call("xor", self, o)
+    def __rxor__(self, o: Any) -> Value: return call("xor", o, self)
+    def __invert__(self) -> Value: return call("not", self)
+    def __lshift__(self, o: Any) -> Value: return call("shl", self, o)
+    def __rshift__(self, o: Any) -> Value: return call("shr", self, o)
+    def __getitem__(self, item: Any) -> Value: return call("getitem", self, item)
 
     @property
     def T(self) -> Value:  # noqa: N802 - NumPy's name
@@ -235,7 +237,8 @@ class Interner:
 
     def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None) -> Node:
         """The node `op(inputs)`. Infers its types; errors name the user's line."""
-        key = (op, *((v.node.serial, v.index) for v in inputs))
+        signs = (copysign(1, getattr(op, name)) for name in _float_fields(type(op)))
+        key = (op, *signs, *((v.node.serial, v.index) for v in inputs))
         found = self._nodes.get(key)
         if loc is None:
             loc = self.fixed_loc
@@ -262,6 +265,12 @@ class Interner:
         made = Node(self, op, inputs, types, loc, self._serial)
         self._nodes[key] = made
         return made
+
+
+@cache
+def _float_fields(op_class: type[Op]) -> tuple[str, ...]:
+    """The attributes whose equality says too little about a node: 0.0 == -0.0."""
+    return tuple(f.name for f in fields(op_class) if f.type == "float")  # type: ignore[arg-type]
 
 
 def _located(e: UserError, op: Op, inputs: tuple[Value, ...], loc: Loc) -> UserError:

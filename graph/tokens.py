@@ -69,7 +69,7 @@ class Reader:
         """The next word, which must be `word` or of `kind` if given."""
         found = self.word
         if (word is not None and found != word) or (kind is not None and self.kind != kind):
-            self.fail(f"expected {word or 'a ' + str(kind)}, found {found or 'the end'}")
+            self.fail(f"expected {repr(word) if word else kind}, found {found or 'the end'}")
         self.at += 1
         return found
 

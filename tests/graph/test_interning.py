@@ -1,0 +1,56 @@
+"""Equal computations are one node, different ones never."""
+
+from __future__ import annotations
+
+import numpy as np
+from flowmill.errors import UNKNOWN, Loc
+from flowmill.graph.definition import Graph, input, variable
+from flowmill.graph.ir import CALLS
+from flowmill.graph.ops import shape
+from flowmill.graph.ops.registry import load_all
+
+load_all()
+
+
+def test_equal_computations_are_one_node():
+    with Graph():
+        x, y = input("x", (3,)), input("y", (3,))
+        assert (x + y) is (x + y)
+        assert (x + y) is not (y + x)
+        assert x * 2.0 is x * 2
+        assert x * 2.0 is not x * np.float64(2.5)
+
+
+def test_zeros_of_either_sign_differ():
+    with Graph():
+        x = input("x", (3,))
+        assert shape.pad(x, (1,), (1,), 0.0) is not shape.pad(x, (1,), (1,), -0.0)
+        assert x * 0.0 is not x * -0.0
+        assert shape.pad(x, (1,), (1,), -0.0) is shape.pad(x, (1,), (1,), -0.0)
+
+
+def test_constants_of_different_types_differ():
+    with Graph():
+        constant = CALLS["constant"]
+        made = [constant(1), constant(True), constant(1.0), constant([1]), constant(np.int8(1))]
+        assert len({v.node for v in made}) == len(made)
+        assert constant(float("nan")) is constant(float("nan"))
+
+
+def test_inputs_and_variables_never_merge():
+    with Graph():
+        values = [input("x", (3,)), input("y", (3,)), variable("v", 0.0), variable("w", 0.0)]
+        assert len({v.node for v in values}) == 4
+
+
+def test_merged_nodes_keep_their_places():
+    with Graph() as graph:
+        x = input("x", (3,))
+        y = -x
+        z = -x
+        assert y is z
+        assert [loc.line for loc in y.node.locs] == [y.node.loc.line, y.node.loc.line + 1]
+        for line in range(20):
+            graph.node(y.node.op, (x,), Loc("more.py", line))
+        graph.node(y.node.op, (x,), UNKNOWN)
+        assert len(y.node.locs) == 8
