@@ -176,7 +176,9 @@ class ConvInputGrad(Convolution):
         n, c, *at = axes = tuple(axis(d) for d in out.shape)
         members = w.shape[0] // self.groups
         o = axis(members, "k")
-        taps, windows, tap, mask, tap_mask = self.covering(at, self.window(w.shape), g.shape[2:])
+        taps, windows, tap, mask, tap_mask = self.covering(
+            at, self.window(w.shape), g.shape[2:], keep=True
+        )
         channel: Dim = o.index
         inner: Dim = c.index
         if self.groups > 1:
@@ -194,7 +196,7 @@ class ConvInputGrad(Convolution):
         before, after = concrete(self.pads_before), concrete(self.pads_after)
         spatial = concrete(self.spatial)
         sizes = (b + d + a for b, d, a in zip(before, spatial, after))
-        padded = np.zeros((g.shape[0], w.shape[1] * self.groups, *sizes), g.dtype)
+        padded: Array = np.zeros((g.shape[0], w.shape[1] * self.groups, *sizes), g.dtype)
         for tap in every(*(range(k) for k in w.shape[2:])):
             at: Any = (..., *tap)
             weights = np.split(w[at], self.groups, 0)
@@ -204,7 +206,7 @@ class ConvInputGrad(Convolution):
             ]
             padded[self.tap_slice(tap, g.shape[2:])] += np.concatenate(parts, 1)
         inside: Any = (..., *(slice(b, b + d) for b, d in zip(before, spatial)))
-        return padded[inside].astype(xs[0].dtype)
+        return np.asarray(padded[inside], xs[0].dtype)
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         return types[0].size * product(types[1].shape[1:]) * 2

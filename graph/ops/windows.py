@@ -87,13 +87,14 @@ class Windowed(Op, abstract=True):
         return at, both(*tests)
 
     def covering(
-        self, at: Sequence[Axis], kernel: Sequence[int], out_spatial: Shape
-    ) -> tuple[list[Axis], list[Dim], list[Dim], Expr | None, Expr | None]:
+        self, at: Sequence[Axis], kernel: Sequence[int], out_spatial: Shape, keep: bool
+    ) -> tuple[tuple[Axis, ...], list[Dim], list[Dim], Expr | None, Expr | None]:
         """The windows that read input position `at`: `read` turned round, for gradients.
 
-        Returns axes that number the candidates (one per spatial axis), the window position and
-        the tap of a candidate, the mask that both exist, and the mask that the tap does. Without
-        dilation only every stride-th tap is a candidate.
+        Returns axes that number the candidates (one per spatial axis; without `keep` none where
+        there is a single candidate), the window position and the tap of a candidate, the mask that
+        both exist, and the mask that the tap does. Without dilation only every stride-th tap is a
+        candidate.
         """
         axes: list[Axis] = []
         windows: list[Dim] = []
@@ -102,15 +103,18 @@ class Windowed(Op, abstract=True):
         tap_tests: list[Expr] = []
         for k, (i, n, size) in enumerate(zip(at, kernel, out_spatial)):
             s, d, before = self.strides[k], self.dilations[k], self.pads_before[k]
+            candidates = alg.axis((n + s - 1) // s if d == 1 else n, "k")
+            single = candidates.extent == 1 and not keep
+            j: Dim = 0 if single else candidates.index
+            if not single:
+                axes.append(candidates)
             if d == 1:
-                j = alg.axis((n + s - 1) // s, "k")
-                tap: Dim = (i.index + before) % s + j.index * s
-                window: Dim = (i.index + before) // s - j.index
+                tap: Dim = (i.index + before) % s + j * s
+                window: Dim = (i.index + before) // s - j
                 if n % s:
                     tap_tests.append(Index(tap) < Const(n, int64))
             else:
-                j = alg.axis(n, "k")
-                tap = j.index
+                tap = j
                 first = i.index + before - tap * d
                 window = first // s
                 if s > 1:
@@ -120,10 +124,9 @@ class Windowed(Op, abstract=True):
                 tests.append(Index(window) >= Const(0, int64))
             if not _certain((i.extent - 1 + before) // s, size - 1):
                 tests.append(Index(window) <= Index(size - 1))
-            axes.append(j)
             windows.append(window)
             taps.append(tap)
-        return axes, windows, taps, both(*tap_tests, *tests), both(*tap_tests)
+        return tuple(axes), windows, taps, both(*tap_tests, *tests), both(*tap_tests)
 
     def pad_ref(self, x: Array, value: float = 0.0) -> Array:
         """For references: x padded on its spatial axes."""

@@ -6,6 +6,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import flowmill.graph.ops.elementary
+import flowmill.graph.ops.linalg
+import flowmill.graph.ops.pointwise
+import flowmill.graph.ops.reduce
+import flowmill.graph.ops.shape  # noqa: F401 - registers what gradients use
 import numpy as np
 from flowmill import algorithm as alg
 from flowmill import dims

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-import flowmill.graph.ops.linalg
-import flowmill.graph.ops.reduce
-import flowmill.graph.ops.shape  # noqa: F401 - registers what gradients use
 import numpy as np
 import pytest
 from flowmill.dtypes import float64
