@@ -292,18 +292,30 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Fails the run with `code` ("index", "zero_division" or "check") where `cond` holds, for any
+    value of the loop indices that `cond` mentions. Loads stay within bounds whatever it says."""
+
+    code: str
+    cond: Expr
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class Compute:
     """`out[axes] = combine over reduce_axes of value`, element by element.
 
     `combine` is None (no reduction), "add", "mul", "max", "min", "argmax" or "argmin". For the
     last two `value` is what is compared and the result is the int64 index of its first extreme
     (or first NaN) along the single reduce axis. Operand k is the buffer named `str(k)`.
+    `checks` are what can fail while computing it.
     """
 
     axes: tuple[Axis, ...]
     reduce_axes: tuple[Axis, ...]
     combine: str | None
     value: Expr
+    checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 

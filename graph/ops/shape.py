@@ -428,6 +428,7 @@ def pad(x: Any, before: Sequence[Any], after: Sequence[Any], value: float = 0.0)
     return make(Pad(as_shape(before), as_shape(after), float(value)), v)
 
 
+@graph_function("expand_dims")
 def expand_dims(x: Any, axis: int) -> Value:
     """x with an axis of size 1 inserted at `axis`."""
     v = as_value(x)
@@ -435,6 +436,7 @@ def expand_dims(x: Any, axis: int) -> Value:
     return reshape(v, (*v.shape[:at], 1, *v.shape[at:]))
 
 
+@graph_function("squeeze")
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Value:
     """x without axes of size 1 (all of them, or those named)."""
     v = as_value(x)

@@ -1,0 +1,137 @@
+"""Softmax and its kin: composites that subtract the maximum first, with gradients of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import algorithm as alg
+from ...dtypes import Array
+from ..ir import CALLS, TensorType, Value
+from .activation import Composite, float_operand, narrow
+from .base import graph_function, make, normal_axis, sample
+
+INF = float("inf")
+
+
+class AlongAxis(Composite, abstract=True):
+    """Softmax and its kin along one axis, counted from the front."""
+
+    axis: int
+
+    def infer(self, *types: TensorType) -> TensorType:
+        normal_axis(self.axis, types[0].ndim)
+        return super().infer(*types)
+
+
+def _along(*special: float) -> Any:
+    return (sample((3, 17), axis=1), sample((5, 4), axis=0), sample((2, 3, 33), axis=1),
+            sample((1, 1), axis=1), sample((0, 4), axis=1),
+            sample((2, 8), special=(1e4, -1e4, *special), gradient=False, axis=1))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Softmax(AlongAxis):
+    """exp(x) / sum(exp(x)) along an axis. A line of nothing but -inf gives NaN."""
+
+    axis: int
+    onnx = "Softmax"
+    samples = _along(-INF)
+
+    def expand(self, *xs: Value) -> Value:
+        (x,) = xs
+        e = alg.exp(x - CALLS["reduce_max"](x, self.axis, True))
+        out: Value = e / CALLS["sum"](e, self.axis, True)
+        return out
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return ((g - CALLS["sum"](g * y, self.axis, True)) * y,)
+
+    def ref(self, *xs: Array) -> Array:
+        x = xs[0].astype(np.float64)
+        e = np.exp(x - x.max(self.axis, keepdims=True, initial=-INF))
+        return narrow(e / e.sum(self.axis, keepdims=True), xs[0])
+
+
+@dataclass(frozen=True)
+class LogSoftmax(AlongAxis):
+    """x - log(sum(exp(x))) along an axis."""
+
+    axis: int
+    onnx = "LogSoftmax"
+    samples = _along(-INF)
+
+    def expand(self, *xs: Value) -> Value:
+        (x,) = xs
+        centred = x - CALLS["reduce_max"](x, self.axis, True)
+        total = CALLS["sum"](alg.exp(centred), self.axis, True)
+        out: Value = centred - alg.log(total)
+        return out
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (g - alg.exp(y) * CALLS["sum"](g, self.axis, True),)
+
+    def ref(self, *xs: Array) -> Array:
+        x = xs[0].astype(np.float64)
+        return narrow(x - _logsumexp(x, self.axis), xs[0])
+
+
+@dataclass(frozen=True)
+class Logsumexp(AlongAxis):
+    """log(sum(exp(x))) along an axis; -inf for a line of nothing but -inf."""
+
+    axis: int
+    keepdims: bool = False
+    onnx = "ReduceLogSumExp"
+    samples = (*_along(INF), sample((3, 5), axis=0, keepdims=True),
+               sample((1, 2), special=(-INF, -INF), gradient=False, axis=1))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x = super().infer(*types)
+        kept = (1,) if self.keepdims else ()
+        return TensorType(x.dtype, (*x.shape[: self.axis], *kept, *x.shape[self.axis + 1 :]))
+
+    def expand(self, *xs: Value) -> Value:
+        (x,) = xs
+        largest = CALLS["reduce_max"](x, self.axis, True)
+        shift = alg.where(alg.isinf(largest), 0, largest)
+        total = CALLS["sum"](alg.exp(x - shift), self.axis, True)
+        out: Value = alg.log(total) + shift
+        return out if self.keepdims else CALLS["squeeze"](out, self.axis)
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        if not self.keepdims:
+            g, y = (CALLS["expand_dims"](v, self.axis) for v in (g, y))
+        return (g * alg.exp(xs[0] - y),)
+
+    def ref(self, *xs: Array) -> Array:
+        out = _logsumexp(xs[0].astype(np.float64), self.axis)
+        return (out if self.keepdims else np.squeeze(out, self.axis)).astype(xs[0].dtype)
+
+
+def _logsumexp(x: Array, axis: int) -> Array:
+    out: Array = np.logaddexp.reduce(x, axis, keepdims=True)
+    return out
+
+
+@graph_function("softmax")
+def softmax(x: Any, axis: int = -1) -> Value:
+    """exp(x) / sum(exp(x)) along `axis`."""
+    v = float_operand(x)
+    return make(Softmax(normal_axis(axis, v.ndim)), v)
+
+
+@graph_function("log_softmax")
+def log_softmax(x: Any, axis: int = -1) -> Value:
+    """log(softmax(x)) along `axis`."""
+    v = float_operand(x)
+    return make(LogSoftmax(normal_axis(axis, v.ndim)), v)
+
+
+@graph_function("logsumexp")
+def logsumexp(x: Any, axis: int = -1, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) along `axis`."""
+    v = float_operand(x)
+    return make(Logsumexp(normal_axis(axis, v.ndim), keepdims), v)
