@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..graph.ir import Function
 from ..target import Target
+from .expand import expand
 
 
 @dataclass
@@ -21,4 +22,12 @@ class Context:
 
 def optimise(function: Function, context: Context) -> Function:
     """The graph passes."""
+    for name, step in PASSES:
+        after = step(function)
+        if context.watch and after is not function:
+            context.watch(name, after)
+        function = after
     return function
+
+
+PASSES: tuple[tuple[str, Callable[[Function], Function]], ...] = (("expand", expand),)

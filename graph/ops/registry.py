@@ -13,6 +13,11 @@ FAMILIES = (
     "reduce",
     "shape",
     "linalg",
+    "convolution",
+    "pooling",
+    "activation",
+    "softmax",
+    "fused",
 )
 
 

@@ -1,0 +1,325 @@
+"""A compiled program bound to a state: checks arguments, fills frames, runs, explains failures.
+
+In: native code with its manifest. Out: `run(inputs) -> outputs` on NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..codegen.emit import INDEX_BITS, NO_ERROR
+from ..codegen.kernel import program as frame_layout
+from ..dims import DimExpr, Sym, evaluate, free_symbols, show
+from ..dtypes import Array
+from ..errors import DTypeError, FeedError, RunError, UserError
+from . import cache, native
+from .fastcall import ArgPlan, DimPlan, FastCall, supported
+from .manifest import Area, Manifest, SiteInfo
+from .state import State, aligned
+
+_MESSAGES = {
+    "index": "index out of range",
+    "zero_division": "integer division by zero",
+    "check": "check failed",
+}
+
+
+class Frame:
+    """One run's arguments and scratch memory."""
+
+    def __init__(self, executable: Executable) -> None:
+        m = executable.manifest
+        self.words = 10 + len(m.inputs) + len(m.outputs) + len(m.symbols)
+        self.memory = aligned(8 * self.words).view(np.int64)
+        self.arena_bytes = -1
+        self.arena: Array = aligned(0)
+
+    @property
+    def address(self) -> int:
+        return int(self.memory.ctypes.data)
+
+    def set(self, offset: int, value: int) -> None:
+        self.memory[offset // 8] = value
+
+    def need(self, nbytes: int) -> None:
+        """An arena of at least `nbytes`."""
+        if nbytes > self.arena_bytes:
+            self.arena = aligned(nbytes)
+            self.arena_bytes = nbytes
+            self.set(frame_layout.ARENA, int(self.arena.ctypes.data))
+
+
+class Executable:
+    """See the module docstring. Safe to call from several threads."""
+
+    def __init__(self, entry: cache.Entry, state: State, constants: dict[str, Array],
+                 threads: int) -> None:  # fmt: skip
+        self.manifest = manifest = Manifest.parse(entry.manifest)
+        self.state = state
+        self.threads = native.open_pool(threads)
+        self.library = native.load(entry)
+        self.entry = native.address(self.library, manifest.name)
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self.entry)
+        self._prepare = None
+        if manifest.has_prepare:
+            at = native.address(self.library, f"{manifest.name}_prepare")
+            self._prepare = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(at)
+        self._keep = [state.arrays[a.name] for a in manifest.variables]
+        self._keep += [constants[d] for d in manifest.constants]
+        self.variable_table = _table([state.arrays[a.name] for a in manifest.variables])
+        self.constant_table = _table([constants[d] for d in manifest.constants])
+        self.prepared = aligned(manifest.prepared_bytes)
+        self._prepared_versions: tuple[int, ...] | None = None
+        self.written = tuple(manifest.variables[k].name for k in manifest.written)
+        self._sources = tuple(manifest.variables[k].name for k in manifest.prepared_from)
+        self._free: list[Frame] = []
+        self._dims = _dim_sources(manifest)
+        self.dtypes = [a.dtype.numpy for a in manifest.outputs]
+        self.static = not manifest.symbols
+        self.static_shapes = [tuple(d for d in a.shape if isinstance(d, int))
+                              for a in manifest.outputs]  # fmt: skip
+        self._fast: FastCall | None = None
+        self._fast_frame: Frame | None = None
+        self._fast_limits: tuple[int, ...] = ()
+
+    # --- runs -------------------------------------------------------------------------------
+
+    def frame(self) -> Frame:
+        """A frame nobody uses, with everything set that does not change."""
+        if self._free:
+            return self._free.pop()
+        f = Frame(self)
+        f.set(frame_layout.PARALLEL_FOR, native.parallel_for() if self.threads > 1 else 0)
+        f.set(frame_layout.THREADS, self.threads)
+        f.set(frame_layout.VARIABLES, ctypes.addressof(self.variable_table))
+        f.set(frame_layout.CONSTANTS, ctypes.addressof(self.constant_table))
+        f.set(frame_layout.PREPARED, int(self.prepared.ctypes.data))
+        return f
+
+    def run(self, inputs: Sequence[Any], outputs: Sequence[Array | None] | None = None
+            ) -> list[Array]:  # fmt: skip
+        """Outputs for inputs in manifest order; `outputs` gives memory to write to."""
+        arrays, dims = self.checked(inputs)
+        outs = self.results(dims, outputs)
+        m = self.manifest
+        f = self.frame()
+        f.need(evaluate(m.arena_bytes, dims))
+        for k, a in enumerate((*arrays, *outs)):
+            f.set(frame_layout.ARGUMENTS + 8 * k, int(a.ctypes.data))
+        base = frame_layout.ARGUMENTS + 8 * (len(arrays) + len(outs))
+        for k, s in enumerate(m.symbols):
+            f.set(base + 8 * k, dims[s.name])
+        try:
+            self.enter(f, lambda: self._call(f.address), dims)
+        finally:
+            self._free.append(f)
+        return outs
+
+    def enter(self, f: Frame, call: Any, dims: dict[str, int]) -> None:
+        """Runs `call` under the state's lock, values that depend on variables renewed."""
+        if self.written:
+            with self.state.writing():
+                self.renew(f)
+                status = call()
+                if status == 0:
+                    self.state.touched(self.written)
+        elif self.manifest.variables:
+            with self.state.reading():
+                self.renew(f)
+                status = call()
+        else:
+            self.renew(f)
+            status = call()
+        if status != 0:
+            raise self.failure(int(f.memory[0]) & NO_ERROR, dims)
+
+    def renew(self, f: Frame) -> None:
+        """Computes prepared values again if what they come from was written."""
+        if self._prepare is None:
+            return
+        versions = tuple(self.state.versions[n] for n in self._sources)
+        if versions != self._prepared_versions:
+            if self._prepare(f.address) != 0:
+                raise self.failure(int(f.memory[0]) & NO_ERROR, {})
+            self._prepared_versions = versions
+
+    def fast(self, *arrays: Array) -> int:
+        """A run with arrays (inputs, then outputs) that fit exactly: 0. Anything else: not 0 and
+        nothing happened, or a failure that the slow path will meet again."""
+        if self._fast is None or self.stale():
+            return -1
+        return self._fast.call(*arrays)  # type: ignore[no-any-return]
+
+    def stale(self) -> bool:
+        """Whether prepared values must be computed before a run."""
+        return self._prepare is not None and self._prepared_versions != tuple(
+            self.state.versions[n] for n in self._sources
+        )
+
+    def enable_fast(self, dims: dict[str, int]) -> None:
+        """Prepares the native call for dims up to these; programs that write variables and ones
+        that can fail take the checked path."""
+        m = self.manifest
+        limits = tuple(dims[s.name] for s in m.symbols)
+        if self.written or m.sites or not supported() or self._fast_limits == limits:
+            return
+        caps = {s.name: max(new, old) for s, new, old in zip(
+            m.symbols, limits, self._fast_limits or limits)}  # fmt: skip
+        f = self._fast_frame or self.frame()
+        f.need(evaluate(m.arena_bytes, caps))
+        base = frame_layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
+        plans = {s.name: DimPlan(base + 8 * k, s.lo, caps[s.name], s.multiple)
+                 for k, s in enumerate(m.symbols)}  # fmt: skip
+        args = []
+        for k, a in enumerate((*m.inputs, *m.outputs)):
+            shape: list[int | str] = []
+            for d in a.shape:
+                plain = _plain_symbol(d)
+                if not isinstance(d, int) and plain is None:
+                    return  # a compound dimension: Python works it out
+                shape.append(d if isinstance(d, int) else str(plain))
+            args.append(ArgPlan(a.dtype.numpy, tuple(shape), frame_layout.ARGUMENTS + 8 * k,
+                                writable=k >= len(m.inputs)))  # fmt: skip
+        bound = {d for p in args[: len(m.inputs)] for d in p.shape if isinstance(d, str)}
+        if bound != set(caps):
+            return
+        self._fast = FastCall(native.address(native.support(), "fm_pycall"), self.entry,
+                              f.address, 8 * f.words, args, plans, release_gil=True,
+                              owner=(f, self.library))  # fmt: skip
+        self._fast_frame, self._fast_limits = f, tuple(caps.values())
+
+    # --- arguments --------------------------------------------------------------------------
+
+    def checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
+        """Inputs as arrays of the right type, and the dims they imply. FeedError lists all that
+        is wrong."""
+        m = self.manifest
+        problems: list[str] = []
+        arrays: list[Array] = []
+        dims: dict[str, int] = {}
+        for a, given in zip(m.inputs, inputs):
+            try:
+                arrays.append(_as_array(a, given))
+            except UserError as e:
+                problems.append(e.message)
+        if not problems:
+            for (k, axis), name in self._dims.items():
+                array = arrays[k]
+                if array.ndim == len(m.inputs[k].shape):
+                    dims.setdefault(name, array.shape[axis])
+            for a, array in zip(m.inputs, arrays):
+                problem = _shape_problem(a, array, dims)
+                if problem:
+                    problems.append(problem)
+            for s in m.symbols:
+                if s.name in dims and not problems:
+                    problems += _bound_problem(s.name, dims[s.name], s.lo, s.hi)
+        if problems:
+            raise FeedError(f"cannot run {m.name}: {problems[0]}", *problems[1:])
+        return arrays, dims
+
+    def results(self, dims: dict[str, int], outputs: Sequence[Array | None] | None) -> list[Array]:
+        """Memory for the outputs: the caller's where given and fitting."""
+        out: list[Array] = []
+        for k, a in enumerate(self.manifest.outputs):
+            shape = tuple(evaluate(d, dims) for d in a.shape)
+            given = outputs[k] if outputs else None
+            if given is None:
+                out.append(np.empty(shape, a.dtype.numpy))
+                continue
+            fits = (isinstance(given, np.ndarray) and given.shape == shape
+                    and given.dtype == a.dtype.numpy and given.flags.c_contiguous
+                    and given.flags.writeable)  # fmt: skip
+            if not fits:
+                raise FeedError(f'out for "{a.name}" must be a writable, contiguous {a.dtype} '
+                                f"array of shape {list(shape)}")  # fmt: skip
+            out.append(given)
+        return out
+
+    def failure(self, word: int, dims: dict[str, int]) -> UserError:
+        """The error a run recorded."""
+        site = self.manifest.sites[word >> INDEX_BITS]
+        index = word & ((1 << INDEX_BITS) - 1)
+        return explain(site, index, dims)
+
+
+def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
+    """An error with code, place and index, in words."""
+    what = _MESSAGES.get(site.code, site.code)
+    at: list[int] = []
+    for d in reversed(site.shape):
+        size = evaluate(d, dims)
+        at.insert(0, index % size if size else 0)
+        index //= max(size, 1)
+    return RunError(f"{site.text}: {what} at element {at}", str(site.loc),
+                    "variables are as they were before the run")  # fmt: skip
+
+
+def _as_array(a: Area, given: Any) -> Array:
+    dtype = a.dtype.numpy
+    if isinstance(given, np.ndarray):
+        if given.dtype != dtype:
+            raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}: '
+                             f'use .astype("{a.dtype}")')  # fmt: skip
+        return np.ascontiguousarray(given).reshape(given.shape)
+    try:
+        raw = np.asarray(given)
+    except (TypeError, ValueError) as e:
+        raise FeedError(f'"{a.name}" cannot be made an array: {e}') from None
+    if raw.dtype == object or not (np.can_cast(raw.dtype, dtype, "same_kind") or
+                                   (raw.dtype.kind in "iu" and dtype.kind in "iuf")):  # fmt: skip
+        raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {raw.dtype}')
+    return np.ascontiguousarray(raw, dtype).reshape(raw.shape)
+
+
+def _shape_problem(a: Area, array: Array, dims: dict[str, int]) -> str:
+    wanted = "[" + ",".join(show(d) for d in a.shape) + "]"
+    got = list(array.shape)
+    if array.ndim != len(a.shape):
+        return f'"{a.name}" has shape {wanted}, it was fed shape {got}'
+    for k, d in enumerate(a.shape):
+        missing = {s.name for s in free_symbols(d)} - dims.keys()
+        if missing:
+            return f'"{a.name}": dimension {sorted(missing)[0]} cannot be worked out from the feeds'
+        if evaluate(d, dims) != array.shape[k]:
+            known = ", ".join(f"{n} = {v}" for n, v in dims.items())
+            return f'"{a.name}" has shape {wanted}, it was fed shape {got}' + (
+                f" (other feeds say {known})" if known else ""
+            )
+    return ""
+
+
+def _bound_problem(name: str, value: int, lo: int, hi: int | None) -> list[str]:
+    if value < lo or (hi is not None and value > hi):
+        limit = f"at least {lo}" + ("" if hi is None else f" and at most {hi}")
+        return [f'dimension "{name}" must be {limit}, the feeds make it {value}']
+    return []
+
+
+def _plain_symbol(d: Any) -> str | None:
+    if isinstance(d, DimExpr) and len(d.terms) == 1:
+        (m, c) = d.terms[0]
+        if c == 1 and len(m) == 1 and isinstance(m[0], Sym):
+            return m[0].name
+    return None
+
+
+def _dim_sources(m: Manifest) -> dict[tuple[int, int], str]:
+    """(input, axis) -> the symbol that axis is."""
+    out: dict[tuple[int, int], str] = {}
+    for k, a in enumerate(m.inputs):
+        for axis, d in enumerate(a.shape):
+            name = _plain_symbol(d)
+            if name is not None:
+                out[k, axis] = name
+    return out
+
+
+def _table(arrays: Sequence[Array]) -> Any:
+    kind = ctypes.c_void_p * max(len(arrays), 1)
+    return kind(*(int(a.ctypes.data) for a in arrays))
+

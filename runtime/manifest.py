@@ -1,0 +1,171 @@
+"""What a compiled program needs to run, as JSON beside its native code.
+
+In: a `Program`. Out: a `Manifest`, and back from its text without loading a compiler.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..codegen.kernel.program import Array as ProgramArray
+from ..codegen.kernel.program import Phase, Program
+from ..dims import Dim, as_sym, parse, show, sym
+from ..dtypes import DType, as_dtype
+from ..errors import Loc, ModelError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A dimension fed at run time, with its bounds."""
+
+    name: str
+    lo: int
+    hi: int | None
+    multiple: int
+
+
+@dataclass(frozen=True)
+class Area:
+    """An input, output or variable: name, dtype, shape as dims."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class SiteInfo:
+    """An error a run can report: its code, what failed, and the user's line."""
+
+    code: str
+    text: str
+    loc: Loc
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class PhaseInfo:
+    """A phase for profiles: its label, the user's line, arithmetic and bytes moved."""
+
+    label: str
+    loc: Loc
+    flops: Dim
+    bytes: Dim
+    launches: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See the module docstring."""
+
+    name: str
+    symbols: tuple[Symbol, ...]
+    inputs: tuple[Area, ...]
+    outputs: tuple[Area, ...]
+    variables: tuple[Area, ...]
+    written: tuple[int, ...]
+    constants: tuple[str, ...]
+    prepared_bytes: int
+    prepared_from: tuple[int, ...]
+    has_prepare: bool
+    arena_bytes: Dim
+    peak_bytes: Dim
+    sites: tuple[SiteInfo, ...]
+    phases: tuple[PhaseInfo, ...]
+
+    @staticmethod
+    def of(p: Program) -> Manifest:
+        """The manifest of a program."""
+
+        def areas(xs: tuple[ProgramArray, ...]) -> tuple[Area, ...]:
+            return tuple(Area(a.name, a.dtype, a.shape) for a in xs)
+
+        symbols = [as_sym(d) for d in p.dims]
+        return Manifest(
+            p.name, tuple(Symbol(s.name, s.lo, s.hi, s.multiple) for s in symbols),
+            areas(p.inputs), areas(p.outputs), areas(p.variables), p.written, p.constants,
+            p.prepared_bytes, p.prepared_from, bool(p.prepare), p.arena_bytes, p.peak_bytes,
+            tuple(SiteInfo(s.code, s.text, s.loc, s.shape) for s in p.sites),
+            tuple(_phase(x) for x in p.phases),
+        )  # fmt: skip
+
+    def text(self) -> str:
+        """JSON."""
+
+        def plain(x: Any) -> Any:
+            if isinstance(x, DType):
+                return x.short
+            return show(x)
+
+        body = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        return json.dumps({"format": FORMAT, **_plain(body, plain)}, separators=(",", ":"))
+
+    @staticmethod
+    def parse(text: str) -> Manifest:
+        """Reads what `text` wrote. ModelError if it is damaged or of another version."""
+        try:
+            raw = json.loads(text)
+            if raw["format"] != FORMAT:
+                raise ModelError(f"manifest format {raw['format']}, this flowmill reads {FORMAT}")
+            return _manifest(raw)
+        except (KeyError, TypeError, ValueError, IndexError) as e:
+            raise ModelError(f"the manifest of a compiled program is damaged: {e}") from None
+
+
+def _phase(p: Phase) -> PhaseInfo:
+    flops: Dim = 0
+    moved: Dim = 0
+    for launch in p.launches:
+        flops, moved = flops + launch.flops, moved + launch.bytes
+    label = " ; ".join(x.label for x in p.launches)
+    return PhaseInfo(label, p.launches[0].locs[0], flops, moved, len(p.launches))
+
+
+def _plain(x: Any, leaf: Any) -> Any:
+    if isinstance(x, Loc):
+        return [x.file, x.line, x.layer]
+    if isinstance(x, dict):
+        return {k: _plain(v, leaf) for k, v in x.items()}
+    if isinstance(x, tuple | list):
+        return [_plain(v, leaf) for v in x]
+    if hasattr(x, "__dataclass_fields__") and not isinstance(x, DType):
+        return {k: _plain(getattr(x, k), leaf) for k in x.__dataclass_fields__}
+    if x is None or isinstance(x, bool | int | str):
+        return x
+    return leaf(x)
+
+
+def _manifest(raw: Mapping[str, Any]) -> Manifest:
+    symbols = tuple(Symbol(**s) for s in raw["symbols"])
+    known = {s.name: sym(s.name, s.lo, s.hi, s.multiple) for s in symbols}
+
+    def dim(x: Any) -> Dim:
+        return x if isinstance(x, int) else parse(x, lambda n: known[n])
+
+    def loc(x: Any) -> Loc:
+        return Loc(str(x[0]), int(x[1]), str(x[2]))
+
+    def area(a: Mapping[str, Any]) -> Area:
+        return Area(str(a["name"]), as_dtype(a["dtype"]), tuple(dim(d) for d in a["shape"]))
+
+    return Manifest(
+        name=str(raw["name"]), symbols=symbols,
+        inputs=tuple(area(a) for a in raw["inputs"]),
+        outputs=tuple(area(a) for a in raw["outputs"]),
+        variables=tuple(area(a) for a in raw["variables"]),
+        written=tuple(raw["written"]), constants=tuple(raw["constants"]),
+        prepared_bytes=int(raw["prepared_bytes"]), prepared_from=tuple(raw["prepared_from"]),
+        has_prepare=bool(raw["has_prepare"]), arena_bytes=dim(raw["arena_bytes"]),
+        peak_bytes=dim(raw["peak_bytes"]),
+        sites=tuple(SiteInfo(s["code"], s["text"], loc(s["loc"]),
+                             tuple(dim(d) for d in s["shape"])) for s in raw["sites"]),
+        phases=tuple(PhaseInfo(p["label"], loc(p["loc"]), dim(p["flops"]), dim(p["bytes"]),
+                               int(p["launches"])) for p in raw["phases"]),
+    )  # fmt: skip
+
+
