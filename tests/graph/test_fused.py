@@ -25,8 +25,7 @@ def grouped() -> tuple[Function, Function]:
         inner = Interner()
         types = (x.type, w.type)
         a, b = (
-            inner.node(Input(f"x{k}", t.dtype, t.shape), ()).outputs[0]
-            for k, t in enumerate(types)
+            inner.node(Input(f"x{k}", t.dtype, t.shape), ()).outputs[0] for k, t in enumerate(types)
         )
         body = Function("matmul", (a, b), (("y0", alg.tanh(a @ b)), ("y1", a @ b)))
         group = graph.node(Fused(body), (x, w))
