@@ -108,6 +108,9 @@ class DimExpr:
     def __mod__(self, other: Dim) -> Dim:
         return mod(self, other)
 
+    def __rmod__(self, other: Dim) -> Dim:
+        return mod(other, self)
+
     def __repr__(self) -> str:
         return show(self)
 
@@ -398,7 +401,7 @@ def substitute(d: Dim, values: Mapping[Sym, Dim]) -> Dim:
     """`d` with some symbols replaced."""
     if isinstance(d, int) or not values:
         return d
-    return rewrite(d, lambda s: values.get(s) if s in values else DimExpr((((s,), 1),)))  # type: ignore[return-value]
+    return rewrite(d, lambda s: values[s] if s in values else DimExpr((((s,), 1),)))
 
 
 def evaluate(d: Dim, values: Mapping[str, int]) -> int:

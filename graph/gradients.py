@@ -66,7 +66,7 @@ def vjp(
             for x, part in zip(node.inputs, _node_gradients(node, gs)):
                 if part is None or x not in active:
                     continue
-                if part.type != x.type:
+                if (part.dtype, part.shape) != (x.dtype, x.shape):
                     raise InternalError(f"the gradient of {node.op.name} has type {part.type} for "
                                         f"an operand of type {x.type}")  # fmt: skip
                 _accumulate(grads, x, part)

@@ -151,6 +151,7 @@ class Value:
         """This value as an array, computed in a throw-away session. Feeds by value or name."""
         return call("__eval__", self, feeds or {})
 
+    # fmt: off
     def __add__(self, o: Any) -> Value: return call("add", self, o)
     def __radd__(self, o: Any) -> Value: return call("add", o, self)
     def __sub__(self, o: Any) -> Value: return call("sub", self, o)
@@ -183,6 +184,7 @@ class Value:
     def __lshift__(self, o: Any) -> Value: return call("shl", self, o)
     def __rshift__(self, o: Any) -> Value: return call("shr", self, o)
     def __getitem__(self, item: Any) -> Value: return call("getitem", self, item)
+    # fmt: on
 
     @property
     def T(self) -> Value:  # noqa: N802 - NumPy's name
@@ -217,12 +219,12 @@ class Value:
 CALLS: dict[str, Callable[..., Any]] = {}
 
 
-def call(fn: str, *args: Any, **attributes: Any) -> Any:
+def call(fn: str, *args: Any, **attributes: Any) -> Value:
     """Applies the graph function named `fn`."""
     found = CALLS.get(fn)
     if found is None:
         raise InternalError(f"no graph function is named {fn!r}")
-    return found(*args, **attributes)
+    return found(*args, **attributes)  # type: ignore[no-any-return]
 
 
 class Interner:
@@ -237,7 +239,8 @@ class Interner:
 
     def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None) -> Node:
         """The node `op(inputs)`. Infers its types; errors name the user's line."""
-        signs = (copysign(1, getattr(op, name)) for name in _float_fields(type(op)))
+        floats = _float_fields(type(op))  # type: ignore[arg-type]
+        signs = (copysign(1, getattr(op, name)) for name in floats)
         key = (op, *signs, *((v.node.serial, v.index) for v in inputs))
         found = self._nodes.get(key)
         if loc is None:
@@ -268,9 +271,9 @@ class Interner:
 
 
 @cache
-def _float_fields(op_class: type[Op]) -> tuple[str, ...]:
+def _float_fields(op_class: type[Any]) -> tuple[str, ...]:
     """The attributes whose equality says too little about a node: 0.0 == -0.0."""
-    return tuple(f.name for f in fields(op_class) if f.type == "float")  # type: ignore[arg-type]
+    return tuple(f.name for f in fields(op_class) if f.type == "float")
 
 
 def _located(e: UserError, op: Op, inputs: tuple[Value, ...], loc: Loc) -> UserError:

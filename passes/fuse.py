@@ -317,10 +317,8 @@ class Fuse:
 
 def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:
     """An input of a group's body, with the layout its value has outside."""
-    node = inner.node(Input(f"x{k}", type.dtype, type.shape), (), source.loc)
-    if type.layout is not None:
-        node.types = (type,)
-    return node.outputs[0]
+    op = Input(f"x{k}", type.dtype, type.shape, type.layout)
+    return inner.node(op, (), source.loc).outputs[0]
 
 
 def early_order(function: Function) -> list[Node]:

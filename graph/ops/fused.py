@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...algorithm import Compute, axis
 from ...dims import Dim, total
 from ...dtypes import Array
-from ..ir import Function, Layout, TensorType, Value
-from .base import Op, Operand
+from ..ir import Function, Layout, Piece, TensorType, Value
+from .base import Op, Operand, sample
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Fused(Op):
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         return tuple(v.type for _, v in self.function.outputs)
+
+    def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
+        return call(self.function, *xs)
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         nodes = self.function.nodes()
@@ -40,6 +45,8 @@ class Relayout(Op):
 
     layout: Layout | None
     arity = 1
+    samples = (sample((3, 17), layout=(Piece(1), Piece(0))),
+               sample((5, 33), layout=(Piece(0), Piece(1, "outer", 16), Piece(1, "inner", 16))))
 
     def infer(self, *types: TensorType) -> TensorType:
         return TensorType(types[0].dtype, types[0].shape, self.layout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ... import algorithm as alg
 from ...dtypes import Array, DType, as_dtype, bool_, promote
 from ...errors import DTypeError
 from ..ir import CALLS, TensorType, Value
-from .base import Pointwise, as_value, graph_function, make, operands, promoted, sample
+from .base import Pointwise, Sample, as_value, graph_function, make, operands, promoted, sample
 
 NAN, INF = float("nan"), float("inf")
 _PAIRS = (sample((3, 5), (3, 5)), sample((7,), (4, 1)), sample((), (33,)), sample((0, 3), (3,)))
@@ -26,7 +26,7 @@ def _same(g: Value, x: Value) -> Value:
 
 class Binary(Pointwise, abstract=True):
     arity = 2
-    samples = _PAIRS + _INTEGER_PAIRS
+    samples: ClassVar[tuple[Sample, ...]] = _PAIRS + _INTEGER_PAIRS
 
 
 class Numeric(Binary, abstract=True):
@@ -363,8 +363,10 @@ class Shr(Shift):
 
 class Unary(Pointwise, abstract=True):
     arity = 1
-    samples = (sample((3, 17)), sample(()), sample((0, 4)), sample((65,)),
-               sample((6,), special=(NAN, INF, -INF, -0.0), gradient=False))  # fmt: skip
+    samples: ClassVar[tuple[Sample, ...]] = (
+        sample((3, 17)), sample(()), sample((0, 4)), sample((65,)),
+        sample((6,), special=(NAN, INF, -INF, -0.0), gradient=False),
+    )  # fmt: skip
 
 
 class FloatUnary(Unary, abstract=True):
@@ -692,10 +694,15 @@ def div(x: Any, y: Any) -> Value:
 
 @graph_function("pow")
 def power(x: Any, y: Any) -> Value:
-    """x ** y; small constant integer exponents multiply, sqrt and reciprocal are recognised."""
-    if isinstance(y, int) and not isinstance(y, bool) and 1 <= y <= 4:
-        x = as_value(x)
-        return x if y == 1 else x * x if y == 2 else x * x * x if y == 3 else (x * x) * (x * x)
+    """x ** y. As in NumPy, the exponents 1 to 4, 0.5 and -1 (a float's) multiply, take the square
+    root, and divide."""
+    if isinstance(y, int | float) and not isinstance(y, bool):
+        v = as_value(x)
+        if y in (1, 2, 3, 4) and (v.dtype.is_float or isinstance(y, int)):
+            square = v * v if y > 1 else v
+            return v if y == 1 else square if y == 2 else square * v if y == 3 else square * square
+        if v.dtype.is_float and y in (0.5, -1):
+            return 1.0 / v if y == -1 else CALLS["sqrt"](v)
     return make(Pow(), *_as_float(*promoted(x, y)))
 
 

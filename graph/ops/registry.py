@@ -1,4 +1,7 @@
-"""All op families: importing one registers its ops in `base.OPS` and its functions in `ir.CALLS`."""
+"""All op families: importing one registers its ops in `base.OPS` and its functions in `ir.CALLS`.
+
+In: nothing. Out: the registry. Whoever looks an op up by name calls `load_all` first.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ FAMILIES = (
     "reduce",
     "shape",
     "linalg",
-    "convolution",
-    "pooling",
     "activation",
     "softmax",
+    "convolution",
+    "pooling",
     "fused",
 )
 

@@ -11,21 +11,22 @@ import numpy as np
 from ...algorithm import Compute, Const, axis
 from ...dtypes import Array, DType, as_dtype
 from ...errors import DTypeError, InternalError
-from ..ir import CALLS, Interner, Shape, TensorType, Value
+from ..ir import CALLS, Interner, Layout, Shape, TensorType, Value
 from .base import Op, Operand, graph_function
 
 
 @dataclass(frozen=True)
 class Input(Op):
-    """A value given at each run."""
+    """A value given at each run, or to a held function by the op that holds it."""
 
     input_name: str
     dtype: DType
     shape: Shape
+    layout: Layout | None = None
     pure = False
 
-    def infer(self) -> TensorType:
-        return TensorType(self.dtype, self.shape)
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(self.dtype, self.shape, self.layout)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Variable(Op):
     trainable: bool = True
     pure = False
 
-    def infer(self) -> TensorType:
+    def infer(self, *types: TensorType) -> TensorType:
         return TensorType(self.dtype, self.shape)
 
 
@@ -79,10 +80,10 @@ class Constant(Op):
     shape: Shape
     data: Data
 
-    def infer(self) -> TensorType:
+    def infer(self, *types: TensorType) -> TensorType:
         return TensorType(self.dtype, self.shape)
 
-    def ref(self) -> Array:
+    def ref(self, *xs: Array) -> Array:
         return self.data.array
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:

@@ -128,7 +128,7 @@ def evaluate(c: alg.Compute, xs: Sequence[Array], sizes: Mapping[str, int] | Non
     """What `c` computes from operands `xs`, given the sizes of symbols by name."""
     grid = Grid((*c.axes, *c.reduce_axes), xs, sizes or {})
     with np.errstate(all="ignore"):
-        for check in getattr(c, "checks", ()):
+        for check in c.checks:
             if np.any(np.broadcast_to(grid.expr(check.cond), grid.shape)):
                 raise FailedError(check.code)
         value = np.broadcast_to(grid.expr(c.value), grid.shape)

@@ -22,9 +22,14 @@ NO_SAMPLES = {
     "variable": "has no operands: test_interpret",
     "constant": "has no operands: test_text",
     "size_of": "has no operands: test_interpret",
+    "fused": "holds a function: test_fused",
 }
 NO_REFERENCE = {"input": "is fed", "variable": "is held by the session"}
-NO_ALGORITHM = {"input": "is fed", "variable": "is held by the session"}
+NO_ALGORITHM = {
+    "input": "is fed",
+    "variable": "is held by the session",
+    "fused": "is its function",
+}
 
 CASES, GRADIENTS = list(cases()), list(gradient_cases())
 
