@@ -13,6 +13,15 @@ FAMILIES = (
     "reduce",
     "shape",
     "linalg",
+    "convolution",
+    "pooling",
+    "activation",
+    "softmax",
+    "creation",
+    "arrange",
+    "indexing",
+    "effects",
+    "random",
 )
 
 

@@ -18,18 +18,7 @@ from flowmill.graph.ops import pointwise as pw
 from flowmill.graph.ops import reduce as rd
 
 from . import oracle
-
-CASES = [c for m in ("indexing", "creation", "effects") for c in oracle.cases(m)]
-
-
-@pytest.mark.parametrize("cls, s", CASES, ids=oracle.ids)
-def test_compute(cls, s):
-    oracle.check_compute(cls, s)
-
-
-@pytest.mark.parametrize("cls, s", [c for c in CASES if c[0].differentiable], ids=oracle.ids)
-def test_gradient(cls, s):
-    oracle.check_gradient(cls, s)
+from .naive import FailedError
 
 
 def run(build, *arrays):
@@ -45,9 +34,9 @@ TABLE = np.arange(12.0).reshape(4, 3)
 @pytest.mark.parametrize("index", [4, -5, 1000])
 def test_out_of_range_fails_and_stays_in_bounds(index):
     bad = np.array([0, index])
-    with pytest.raises(oracle.FailedError, match="index"):
+    with pytest.raises(FailedError, match="index"):
         oracle.operator(ix.Gather(0), TABLE, bad)
-    with pytest.raises(oracle.FailedError, match="index"):
+    with pytest.raises(FailedError, match="index"):
         oracle.operator(ix.TakeAlongAxis(0), TABLE[:, :1], bad[:, None])
     with pytest.raises(IndexError):
         ix.Gather(0).ref(TABLE, bad)
@@ -55,7 +44,7 @@ def test_out_of_range_fails_and_stays_in_bounds(index):
 
 def test_unsigned_indices_do_not_wrap():
     huge = np.array([2**64 - 1], np.uint64)
-    with pytest.raises(oracle.FailedError, match="index"):
+    with pytest.raises(FailedError, match="index"):
         oracle.operator(ix.Gather(0), TABLE, huge)
 
 
@@ -64,18 +53,18 @@ def test_an_axis_that_may_be_empty():
         x, i = input("x", ("rows", 3), float64), input("i", ("n",), int64)
         types = (x.type, i.type)
         sizes = {"rows": 4, "n": 2}
-        made = oracle.operator(ix.Gather(0), TABLE, np.array([-1, 2]), types=types, sizes=sizes)
+        made = oracle.operator(ix.Gather(0), TABLE, np.array([-1, 2]), types=types, **sizes)
     assert np.array_equal(made, TABLE[[-1, 2]])
     empty = TensorType(float64, (0, 3))
-    with pytest.raises(oracle.FailedError):
+    with pytest.raises(FailedError):
         oracle.operator(ix.Gather(0), TABLE[:0], np.array([0]), types=(empty, i.type),
-                        sizes={"n": 1})  # fmt: skip
+                        n=1)  # fmt: skip
 
 
 def test_division_by_zero_fails():
     x, y = np.array([7, 7], np.int32), np.array([2, 0], np.int32)
     for op in (pw.Floordiv(), pw.Mod()):
-        with pytest.raises(oracle.FailedError, match="zero_division"):
+        with pytest.raises(FailedError, match="zero_division"):
             oracle.operator(op, x, y)
         assert oracle.operator(op, x[:1], y[:1]) == op.ref(x[:1], y[:1])
         assert oracle.operator(op, x.astype(float), y.astype(float)).shape == (2,)
@@ -180,7 +169,7 @@ def test_check():
         run(lambda v, c: ef.check(v, c, "must be positive"), x, bad)
     with pytest.raises(RunError):
         run(ef.check, TABLE, np.zeros((9,), bool))
-    with pytest.raises(oracle.FailedError, match="check"):
+    with pytest.raises(FailedError, match="check"):
         oracle.operator(ef.Check("m"), x, bad)
 
 
