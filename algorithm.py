@@ -298,7 +298,6 @@ class Check:
 
     code: str
     cond: Expr
-    message: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from .passes.lower import lower
 from .passes.pipeline import Context, optimise
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
+from .passes.select import select
 from .passes.special import KERNELS as SPECIAL
 from .target import Target
 
@@ -40,6 +41,10 @@ def compile_function(function: Function, target: Target, level: int = 2,
     own = copied(function)
     context = Context(target, level, watch)
     optimised = optimise(own, context)
+    if level > 0:
+        optimised = select(optimised, target, context.notes.append)
+        if watch:
+            watch("select", optimised)
     grouped, decisions = fuse(optimised, enabled=level > 0)
     notes = [*context.notes, *(f"fuse: {d.node!r}: {d.text}" for d in decisions)]
     if watch:

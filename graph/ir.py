@@ -237,11 +237,13 @@ class Interner:
         self.fixed_loc: Loc | None = None  # passes: what they build stands where the original did
         self._serial = 0
 
-    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None) -> Node:
-        """The node `op(inputs)`. Infers its types; errors name the user's line."""
+    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None,
+             layout: Layout | None = None) -> Node:  # fmt: skip
+        """The node `op(inputs)`. Infers its types; errors name the user's line. `layout` puts the
+        (single) result in another order in memory."""
         floats = _float_fields(type(op))  # type: ignore[arg-type]
         signs = (copysign(1, getattr(op, name)) for name in floats)
-        key = (op, *signs, *((v.node.serial, v.index) for v in inputs))
+        key = (op, layout, *signs, *((v.node.serial, v.index) for v in inputs))
         found = self._nodes.get(key)
         if loc is None:
             loc = self.fixed_loc
@@ -264,6 +266,8 @@ class Interner:
             raise _located(e, op, inputs, loc) from None
         if isinstance(types, TensorType):
             types = (types,)
+        if layout is not None:
+            types = (replace(types[0], layout=layout),)
         self._serial += 1
         made = Node(self, op, inputs, types, loc, self._serial)
         self._nodes[key] = made

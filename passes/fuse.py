@@ -20,7 +20,8 @@ from ..dims import Dim, bounds, product
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
 from ..graph.ops.fused import Fused
-from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice
+from ..graph.ops.linalg import Matmul
+from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
 from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
 
@@ -87,7 +88,18 @@ class Fuse:
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
+        if isinstance(n.op, Transpose):
+            return self.only_left_factor(n)
         return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+
+    def only_left_factor(self, n: Node) -> bool:
+        """Whether a transpose is read by matrix products alone, on their left: single elements
+        are taken from there, in any order."""
+        users = self.users.get(n.outputs[0], [])
+        return bool(users) and all(
+            isinstance(u.op, Matmul) and u.inputs[0] is n.outputs[0] is not u.inputs[1]
+            for u in users
+        )
 
     def compute(self, n: Node) -> Compute:
         found = self._computes.get(n)
@@ -285,7 +297,7 @@ class Fuse:
             if found is None:
                 if self.group_of.get(v.node) is g or self.is_virtual(v.node):
                     args = tuple(inner_value(i) for i in v.node.inputs)
-                    made = inner.node(v.node.op, args, v.node.loc)
+                    made = inner.node(v.node.op, args, v.node.loc, v.node.types[0].layout)
                     made.locs = v.node.locs
                     for a, b in zip(v.node.outputs, made.outputs):
                         inside[a] = b

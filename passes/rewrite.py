@@ -34,7 +34,8 @@ def rewritten(function: Function, replace: Replace) -> Function:
                 continue
             current = n
             if any(new[v] is not v for v in n.inputs):
-                current = n.owner.node(n.op, tuple(new[v] for v in n.inputs), n.loc)
+                current = n.owner.node(n.op, tuple(new[v] for v in n.inputs), n.loc,
+                                       n.types[0].layout)  # fmt: skip
                 if current.locs != n.locs:
                     current.locs = tuple(dict.fromkeys((*current.locs, *n.locs)))
                 changed = True

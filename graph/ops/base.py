@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ...algorithm import Axis, Compute, Expr, IndexLike, Load, as_expr, axis
+from ...algorithm import Axis, Check, Compute, Expr, IndexLike, Load, as_expr, axis
 from ...dims import Dim, show
 from ...dtypes import Array, DType, as_dtype, of_scalar, promote
 from ...errors import DTypeError, GraphError, InternalError, ShapeError
@@ -222,6 +222,10 @@ class Pointwise(Op, abstract=True):
         """One element from one element of each operand."""
         raise InternalError(f"{self.name} has no scalar meaning")
 
+    def checks(self, *xs: Expr) -> tuple[Check, ...]:
+        """What can fail for one element of each operand."""
+        return ()
+
     def result_dtype(self, *dtypes: DType) -> DType:
         """The result's dtype, for operands that were promoted to one dtype."""
         return dtypes[0]
@@ -240,8 +244,9 @@ class Pointwise(Op, abstract=True):
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         axes = tuple(axis(d) for d in out.shape)
-        return Compute(axes, (), None, as_expr(self.scalar(*(x.broadcast(axes) for x in xs)),
-                                               out.dtype))  # fmt: skip
+        elements = [x.broadcast(axes) for x in xs]
+        value = as_expr(self.scalar(*elements), out.dtype)
+        return Compute(axes, (), None, value, self.checks(*elements))
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])

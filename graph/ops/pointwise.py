@@ -102,15 +102,28 @@ class Div(Binary):
         return np.divide(*xs)
 
 
-@dataclass(frozen=True)
-class Floordiv(Numeric):
-    """Division rounded towards minus infinity. Integer division by zero fails the run."""
+class Division(Numeric, abstract=True):
+    """Integers by zero fail the run; the quotient is then that by one."""
 
     samples = (sample((3, 5), (3, 5), low=0.5, gradient=False),
                sample((19,), (19,), dtypes=("int32", "int32"), low=1, high=9))  # fmt: skip
 
+    def checks(self, *xs: alg.Expr) -> tuple[alg.Check, ...]:
+        if xs[1].dtype.is_float:
+            return ()
+        return (alg.Check("zero_division", alg.equal(xs[1], 0)),)
+
+    def divisor(self, x: Any) -> Any:
+        """x, or 1 in place of an integer zero."""
+        return x if x.dtype.is_float else alg.where(alg.equal(x, 0), 1, x)
+
+
+@dataclass(frozen=True)
+class Floordiv(Division):
+    """Division rounded towards minus infinity. Integer division by zero fails the run."""
+
     def scalar(self, *xs: Any) -> Any:
-        return xs[0] // xs[1]
+        return xs[0] // self.divisor(xs[1])
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return None, None
@@ -120,14 +133,11 @@ class Floordiv(Numeric):
 
 
 @dataclass(frozen=True)
-class Mod(Numeric):
+class Mod(Division):
     """Remainder with the sign of the divisor. Integer division by zero fails the run."""
 
-    samples = (sample((3, 5), (3, 5), low=0.5, gradient=False),
-               sample((19,), (19,), dtypes=("int32", "int32"), low=1, high=9))  # fmt: skip
-
     def scalar(self, *xs: Any) -> Any:
-        return xs[0] % xs[1]
+        return xs[0] % self.divisor(xs[1])
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return _same(g, xs[0]), _same(-g * alg.floor(xs[0] / xs[1]), xs[1])

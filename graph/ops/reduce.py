@@ -269,6 +269,7 @@ def unbroadcast(g: Value, x: Value) -> Value:
     return g if g.shape == x.shape else CALLS["reshape"](g, x.shape)  # type: ignore[no-any-return]
 
 
+@graph_function("var")
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """Variance (mean of squared distances to the mean) along `axis`."""
     v = as_value(x)
@@ -278,11 +279,19 @@ def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     return mean(centred * centred, axis, keepdims)
 
 
+@graph_function("std")
+def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
+    """Standard deviation (square root of the variance) along `axis`."""
+    return CALLS["sqrt"](var(x, axis, keepdims))  # type: ignore[no-any-return]
+
+
+@graph_function("all")
 def all_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether every element along `axis` is true."""
     return CALLS["eq"](sum_(CALLS["not"](x), axis, keepdims), 0)  # type: ignore[no-any-return]
 
 
+@graph_function("any")
 def any_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether an element along `axis` is true."""
     return CALLS["ne"](sum_(x, axis, keepdims), 0)  # type: ignore[no-any-return]

@@ -1,7 +1,4 @@
-"""All op families: importing one registers its ops in `base.OPS` and its functions in `ir.CALLS`.
-
-In: nothing. Out: the registry. Whoever looks an op up by name calls `load_all` first.
-"""
+"""All op families: importing one registers its ops in `base.OPS` and its functions in `ir.CALLS`."""
 
 from __future__ import annotations
 
@@ -16,11 +13,15 @@ FAMILIES = (
     "reduce",
     "shape",
     "linalg",
-    "activation",
-    "softmax",
     "convolution",
     "pooling",
-    "fused",
+    "activation",
+    "softmax",
+    "creation",
+    "arrange",
+    "indexing",
+    "effects",
+    "random",
 )
 
 

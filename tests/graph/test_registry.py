@@ -12,6 +12,7 @@ from flowmill.graph.interpret import run
 from flowmill.graph.ir import CALLS, Function, Value
 from flowmill.graph.text import parse, show
 from flowmill.graph.verify import verify
+from flowmill.passes.special import KERNELS
 
 from . import naive
 from .samples import OPS, Case, cases, gradient_cases
@@ -43,7 +44,8 @@ def test_is_complete(name):
     assert bool(op.samples) != (name in NO_SAMPLES)
     defined = op.has("ref") or op.has("interpret")
     assert defined != (name in NO_REFERENCE) or (op.has("expand") and not defined)
-    assert (op.has("compute") or op.has("expand")) != (name in NO_ALGORITHM)
+    ways = (op.has("compute"), op.has("expand"), name in KERNELS)
+    assert sum(ways) == (name not in NO_ALGORITHM)
     takes_floats = any(not s.dtypes or "float" in "".join(s.dtypes) for s in op.samples)
     if op.differentiable and takes_floats:
         assert op.has("grad") or op.has("expand"), "differentiable, and no gradient"

@@ -1,0 +1,250 @@
+"""Selection: algorithms and memory layouts.
+
+In: a Function of plain row-major ops. Out: the same function with convolutions and pools in
+channels-last layout, weights packed in panels, padding and the gradients of convolutions spelled
+as explicit steps. Logical shapes and meaning never change; every change of layout is a `Relayout`
+node, folded into preparation where its operand is constant or a variable that does not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..dims import Dim, ceildiv, product
+from ..graph.ir import Function, Layout, Node, Piece, TensorType, Value
+from ..graph.ops.base import Pointwise
+from ..graph.ops.convolution import Conv, ConvInputGrad, ConvWeightGrad
+from ..graph.ops.fused import Relayout
+from ..graph.ops.linalg import Matmul
+from ..graph.ops.pooling import Pooling
+from ..graph.ops.shape import Concat, Pad, Slice, Transpose, Unslice
+from ..graph.ops.source import Constant, Variable
+from ..graph.ops.windows import Windowed
+from ..target import Target
+from .tiles import panel_vectors
+
+PACK_ROWS = 192  # a matrix product with fewer rows does not pay for packing its operand each run
+
+
+def select(function: Function, target: Target, note: Callable[[str], None]) -> Function:
+    """See the module docstring."""
+    return _Select(function, target, note).run()
+
+
+def channels_last(ndim: int) -> Layout:
+    """n, spatial..., c."""
+    return tuple(Piece(k) for k in (0, *range(2, ndim), 1))
+
+
+def plain_order(type: TensorType, layout: Layout | None) -> Layout | None:
+    """`layout`, or None where it orders the elements as row-major does."""
+    if layout is None or any(p.part != "all" for p in layout):
+        return layout
+    order = [p.axis for p in layout if type.shape[p.axis] != 1]
+    return None if order == sorted(order) else layout
+
+
+class _Select:
+    def __init__(self, function: Function, target: Target, note: Callable[[str], None]) -> None:
+        self.function = function
+        self.target = target
+        self.note = note
+        self.new: dict[Value, Value] = {}
+        written = {v.node for v, _ in function.updates}
+        self.steady: set[Node] = set()
+        for n in function.nodes():
+            source = isinstance(n.op, Constant) or (
+                isinstance(n.op, Variable) and n not in written
+            )
+            if source or (n.inputs and n.op.pure and all(v.node in self.steady
+                                                         for v in n.inputs)):  # fmt: skip
+                self.steady.add(n)
+
+    def run(self) -> Function:
+        fn = self.function
+        if not any(isinstance(n.op, Windowed | Matmul) for n in fn.nodes()):
+            return fn
+        for n in fn.nodes():
+            owner = n.owner
+            before, owner.fixed_loc = owner.fixed_loc, n.loc
+            results = self.node(n)
+            owner.fixed_loc = before
+            for a, b in zip(n.outputs, results):
+                self.new[a] = b
+                name = owner.names_of.get(a)
+                if name is not None and a is not b:
+                    owner.names_of.setdefault(b, name)
+        out = Function(
+            fn.name, fn.inputs,
+            tuple((name, self.plain(v)) for name, v in fn.outputs),
+            tuple((var, self.plain(v)) for var, v in fn.updates),
+            tuple(self.plain(v) for v in fn.effects),
+        )  # fmt: skip
+        same = all(a is b for a, b in zip(out.roots(), fn.roots()))
+        return fn if same else out
+
+    # --- layouts ----------------------------------------------------------------------------
+
+    def plain(self, v: Value) -> Value:
+        """v, row-major."""
+        return self.placed(self.new[v], None)
+
+    def placed(self, v: Value, layout: Layout | None) -> Value:
+        """A rewritten value in `layout`."""
+        layout = plain_order(v.type, layout)
+        if v.type.layout == layout:
+            return v
+        if isinstance(v.node.op, Relayout) and v.node.inputs[0].type.layout == layout:
+            return v.node.inputs[0]
+        return v.node.owner.node(Relayout(layout), (v,)).outputs[0]
+
+    def make(self, like: Node, op: object, inputs: tuple[Value, ...],
+             layout: Layout | None = None) -> Value:  # fmt: skip
+        """A node, its result in `layout` where that is not row-major anyway."""
+        owner = like.owner
+        types = op.infer(*(v.type for v in inputs))  # type: ignore[attr-defined]
+        layout = plain_order(types, layout)
+        return owner.node(op, inputs, None, layout).outputs[0]  # type: ignore[arg-type]
+
+    def node(self, n: Node) -> tuple[Value, ...]:
+        """What `n` becomes."""
+        op = n.op
+        if isinstance(op, Conv):
+            return (self.conv(n, op, self.new[n.inputs[0]], n.inputs[1]),)
+        if isinstance(op, ConvInputGrad):
+            return (self.input_grad(n, op),)
+        if isinstance(op, ConvWeightGrad):
+            return (self.weight_grad(n, op),)
+        if isinstance(op, Pooling):
+            last = channels_last(n.types[0].ndim)
+            xs = tuple(self.placed(self.new[v], channels_last(v.ndim)) for v in n.inputs)
+            return (self.make(n, op, xs, last),)
+        if isinstance(op, Matmul):
+            return (self.matmul(n, op),)
+        if isinstance(op, Pointwise | Concat | Pad) and len(n.outputs) == 1:
+            layout = self.common_layout(n)
+            if layout is not None:
+                xs = tuple(self.along(self.new[v], n, layout) for v in n.inputs)
+                return (self.make(n, op, xs, layout),)
+        if not n.inputs:
+            return n.outputs
+        moved = isinstance(op, Slice | Unslice) or not op.has("compute")
+        reads_any = not moved and op.name in ("sum", "reduce_max", "reduce_min", "prod")
+        xs = tuple(self.new[v] if reads_any else self.plain(v) for v in n.inputs)
+        if all(a is b for a, b in zip(xs, n.inputs)):
+            return n.outputs
+        return n.owner.node(op, xs).outputs
+
+    def common_layout(self, n: Node) -> Layout | None:
+        """The layout most of a pointwise node's full-size operands have."""
+        shape = n.types[0].shape
+        votes = [self.new[v].type.layout for v in n.inputs if v.ndim == len(shape) and
+                 (v.shape == shape or not isinstance(n.op, Pointwise))]  # fmt: skip
+        found = [x for x in votes if x is not None]
+        return found[0] if found and 2 * len(found) >= len(votes) else None
+
+    def along(self, v: Value, n: Node, layout: Layout) -> Value:
+        """An operand for a node whose result has `layout`: broadcast operands stay as they are."""
+        if v.ndim != n.types[0].ndim or v.shape != n.types[0].shape:
+            return v if isinstance(n.op, Pointwise) else self.placed(v, layout)
+        return self.placed(v, layout)
+
+    # --- convolutions -----------------------------------------------------------------------
+
+    def conv(self, n: Node, op: Conv, x: Value, weights: Value) -> Value:
+        """Padding made explicit, channels last, weights packed."""
+        x = self.padded(n, x, op.pads_before, op.pads_after)
+        x = self.placed(x, channels_last(x.ndim))
+        bare = type(op)(op.strides, (0,) * len(op.strides), (0,) * len(op.strides),
+                        op.dilations, op.groups)  # fmt: skip
+        w = self.placed(self.new[weights] if weights in self.new else weights,
+                        self.weight_layout(op, x, weights.shape, n))  # fmt: skip
+        return self.make(n, bare, (x, w), channels_last(x.ndim))
+
+    def padded(self, n: Node, x: Value, before: tuple[Dim, ...], after: tuple[Dim, ...]) -> Value:
+        if all(d == 0 for d in (*before, *after)):
+            return x
+        pad = Pad((0, 0, *before), (0, 0, *after))
+        return self.make(n, pad, (x,), x.type.layout or channels_last(x.ndim))
+
+    def weight_layout(self, op: Conv, x: Value, shape: tuple[Dim, ...], n: Node) -> Layout:
+        """Panels of output channels, inside them window, input channel, channel of the panel."""
+        spatial = tuple(Piece(k) for k in range(2, len(shape)))
+        if op.groups > 1:
+            return (*spatial, Piece(1), Piece(0))
+        lanes = self.target.lanes(x.dtype)
+        rows = n.types[0].shape[-1]
+        depth = product(shape[1:])
+        nv = panel_vectors(shape[0], self.target, lanes, rows, depth)
+        block = nv * lanes
+        if isinstance(shape[0], int) and shape[0] <= lanes:
+            return (*spatial, Piece(1), Piece(0))
+        return (Piece(0, "outer", block), *spatial, Piece(1), Piece(0, "inner", block))
+
+    def input_grad(self, n: Node, op: ConvInputGrad) -> Value:
+        """A convolution of the gradient, spread out by the strides, with the weights turned."""
+        g, w = self.new[n.inputs[0]], n.inputs[1]
+        spatial = n.types[0].shape[2:]
+        window = w.shape[2:]
+        steps = tuple(d if isinstance(d, int) else 1 for d in op.strides)
+        if op.groups != 1 or not all(isinstance(d, int) for d in (*window, *spatial)):
+            xs = tuple(self.plain(v) for v in n.inputs)
+            return n.owner.node(op, xs).outputs[0]
+        g = self.placed(g, channels_last(g.ndim))
+        if any(s != 1 for s in steps):
+            wide = tuple((d - 1) * s + 1 for d, s in zip(g.shape[2:], steps))
+            spread = Unslice((*g.shape[:2], *wide), (0,) * g.ndim, (1, 1, *steps))
+            g = self.make(n, spread, (g,), channels_last(g.ndim))
+        before = tuple((k - 1) * d - p for k, d, p in zip(window, op.dilations, op.pads_before))
+        after = tuple(
+            x + (k - 1) * d - b - y
+            for x, k, d, b, y in zip(spatial, window, op.dilations, before, g.shape[2:])
+        )
+        if any(isinstance(d, int) and d < 0 for d in (*before, *after)):
+            cut = [max(-d, 0) if isinstance(d, int) else 0 for d in before]
+            end = [max(-d, 0) if isinstance(d, int) else 0 for d in after]
+            sizes = tuple(d - a - b for d, a, b in zip(g.shape[2:], cut, end))
+            part = Slice((0, 0, *cut), (*g.shape[:2], *sizes), (1,) * g.ndim)
+            g = self.make(n, part, (g,), channels_last(g.ndim))
+            before = tuple(max(d, 0) if isinstance(d, int) else d for d in before)
+            after = tuple(max(d, 0) if isinstance(d, int) else d for d in after)
+        turned = n.owner.node(Transpose((1, 0, *range(2, w.ndim))), (self.plain(w),)).outputs[0]
+        starts = tuple(d - 1 for d in window)
+        flipped = n.owner.node(
+            Slice((0, 0, *starts), turned.shape, (1, 1, *(-1 for _ in window))), (turned,)
+        ).outputs[0]
+        self.new[flipped] = flipped
+        forward = Conv((1,) * len(window), before, after, op.dilations, 1)
+        return self.conv(n, forward, g, flipped)
+
+    def weight_grad(self, n: Node, op: ConvWeightGrad) -> Value:
+        """Sums over positions of input times gradient, both channels last."""
+        x, g = (self.new[v] for v in n.inputs)
+        x = self.padded(n, x, op.pads_before, op.pads_after)
+        x, g = (self.placed(v, channels_last(v.ndim)) for v in (x, g))
+        none = (0,) * len(op.strides)
+        bare = replace(op, pads_before=none, pads_after=none)
+        window = tuple(Piece(k) for k in range(2, n.types[0].ndim))
+        if op.groups > 1:
+            return self.placed(self.make(n, bare, (x, g), None), None)
+        made = self.make(n, bare, (x, g), (*window, Piece(1), Piece(0)))
+        return self.placed(made, None)
+
+    # --- matrix products --------------------------------------------------------------------
+
+    def matmul(self, n: Node, op: Matmul) -> Value:
+        """The right operand in panels where that pays: it is constant, or read many times."""
+        a, b = (self.plain(v) for v in n.inputs)
+        rows = a.shape[-2]
+        often = isinstance(rows, int) and rows >= PACK_ROWS
+        if b.ndim == 2 and b.dtype.is_float and (n.inputs[1].node in self.steady or often):
+            lanes = self.target.lanes(b.dtype)
+            if not isinstance(b.shape[1], int) or b.shape[1] > lanes:
+                nv = panel_vectors(b.shape[1], self.target, lanes, rows, b.shape[0])
+                block = nv * lanes
+                if ceildiv(b.shape[1], block) != 1 or b.shape[1] != block:
+                    self.note(f"select: {n!r}: right operand packed in panels of {block} columns")
+                    b = self.placed(b, (Piece(1, "outer", block), Piece(0),
+                                        Piece(1, "inner", block)))  # fmt: skip
+        return n.owner.node(op, (a, b)).outputs[0]
