@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..algorithm import Expr
-from ..dims import Dim, as_sym, bounds, ceildiv, coefficient, substitute
+from ..dims import Dim, Sym, as_sym, bounds, ceildiv, coefficient, substitute
 from ..dtypes import bool_
 from ..errors import InternalError
 from .expressions import Expressions, Lanes, Operand
@@ -368,10 +368,11 @@ class _Emitter:
         out.scopes.append(Scope(bad))
         if n:
             zeros = out.emit(out.intrinsic(f"i{n}", f"llvm.cttz.i{n}", f"i{n} {bits}", "i1 true"))
-            lane = out.emit(f"zext i{n} {zeros} to i64")
+            lane = zeros if n == 64 else out.emit(f"zext i{n} {zeros} to i64")
             index = self._at_lane(s.index, lane)
         else:
-            index = ex.dim(s.index)
+            first: dict[Sym, Dim] = {} if lanes is None else {lanes.sym: 0}
+            index = ex.dim(substitute(ex.fixed(s.index), first))
         site = out.emit(f"shl i64 {out.emit(f'add i64 %site, {s.site}')}, {INDEX_BITS}")
         limited = out.emit(f"and i64 {index}, {(1 << INDEX_BITS) - 1}")
         word = out.emit(f"or i64 {site}, {limited}")

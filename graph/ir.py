@@ -9,7 +9,7 @@ node means is its op's business (`ops/`), how it is printed `text`'s, what it ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from math import copysign
 from typing import TYPE_CHECKING, Any, TypeAlias

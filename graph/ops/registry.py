@@ -22,6 +22,7 @@ FAMILIES = (
     "indexing",
     "effects",
     "random",
+    "fused",
 )
 
 
