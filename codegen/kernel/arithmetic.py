@@ -57,7 +57,7 @@ def _integer_power(base: Any, exponent: Any) -> Array:
     while np.any(left):
         out = np.where(left & 1, out * base, out)
         base, left = base * base, left >> 1
-    return out
+    return np.asarray(out)
 
 
 def _sigmoid(x: Array) -> Array:
