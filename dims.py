@@ -358,6 +358,8 @@ def _interval_mul(
     if alo is not None and blo is not None and alo >= 0 and blo >= 0:
         high = 0 if ahi == 0 or bhi == 0 else None if ahi is None or bhi is None else ahi * bhi
         return alo * blo, high
+    if alo == ahi:
+        alo, ahi, blo, bhi = blo, bhi, alo, ahi
     if blo == bhi and blo is not None:
         a = None if alo is None else alo * blo
         b = None if ahi is None else ahi * blo
@@ -451,7 +453,7 @@ def show(d: Dim) -> str:
     if isinstance(d, int):
         return str(d)
     out = ""
-    for m, c in d.terms:
+    for m, c in sorted(d.terms, key=lambda term: (not term[0], term[1] < 0)):
         body = "*".join(_show_atom(a) for a in m)
         size = abs(c)
         text = str(size) if not m else body if size == 1 else f"{size}*{body}"

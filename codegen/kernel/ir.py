@@ -9,7 +9,7 @@ Loop kinds:
   serial    one iteration after the other;
   parallel  iterations are divided among the parts of a phase: part p of P runs the contiguous
             share [n*p//P, n*(p+1)//P) of the n iterations. At most one, with only serial loops
-            of one iteration, `Let` and `Alloc` around it;
+            of one iteration, `Let` and `Alloc` around it. Part 0 alone runs a kernel without one;
   unroll    constant bounds; the body is repeated with the index replaced by each value;
   vector    0..lanes with lanes constant; all iterations at once as one SIMD operation. The body
             holds Let, Store, unroll loops and Fail only. With `active` only the iterations below
@@ -17,18 +17,27 @@ Loop kinds:
 
 A register buffer's indices are constants once unroll loops are expanded, apart from the last one,
 which may be the index of the enclosing vector loop (the lane). Each element, or row of lanes, is
-one SSA value. Only elements stored before are loaded.
+one SSA value. Only elements stored before are loaded. A buffer that is accessed by lanes has the
+number of lanes as its last dimension.
+
+Where `algorithm` leaves it open: integers convert to integers by wrapping and anything to bool as
+`x != 0`; 16-bit floats are converted from and to float32 only, other types go through it; integer
+floordiv and mod need a divisor that is not 0 and pow an exponent >= 0, in every iteration that
+takes place (the least integer // -1 wraps); round is to even; float floordiv and mod are Python's;
+min and max of zeros of either sign may be either. Fails may share a site.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Literal, TypeAlias
 
 from ...algorithm import Expr, IndexLike, Load, children, walk
-from ...dims import Dim, DimExpr, Sym, as_sym, free_symbols
+from ...dims import Bounds, Dim, DimExpr, Sym, as_sym, bounds, divisor, free_symbols, sym
 from ...dtypes import DType
+from ...errors import InternalError
 
 Space: TypeAlias = Literal["arg", "stack", "register"]
 Kind: TypeAlias = Literal["serial", "parallel", "unroll", "vector"]
@@ -142,6 +151,24 @@ class Kernel:
         return replace(self, name=name)
 
 
+def loop_facts(lo: Dim, hi: Dim, step: int) -> tuple[Bounds, int]:
+    """What `lo..hi step step` implies of its variable: bounds (inclusive) and a divisor."""
+    multiple = gcd(divisor(lo), step)
+    low, last = bounds(lo)[0], bounds(hi - 1)[1]
+    if last is not None:
+        last -= (last - lo) % step if isinstance(lo, int) else last % multiple
+        last = last if low is None else max(low, last)
+    return (low, last), multiple
+
+
+def loop_var(name: str, lo: Dim, hi: Dim, step: int = 1) -> DimExpr:
+    """The variable of a loop over `lo..hi step step`, knowing all that the range implies."""
+    (low, last), multiple = loop_facts(lo, hi, step)
+    if low is None:
+        raise InternalError(f"loop {name} in {lo}..{hi} has no least value")
+    return sym(name, low, last, multiple)
+
+
 def statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
     """Every statement at any depth, outer before inner."""
     for s in body:
@@ -177,5 +204,6 @@ def loads(body: tuple[Stmt, ...]) -> Iterator[Load]:
 
 __all__ = [
     "Alloc", "Buffer", "Call", "Fail", "For", "If", "Kernel", "Kind", "Let", "Space", "Stmt",
-    "Store", "children", "expressions", "free_symbols", "loads", "statements",
+    "Store", "children", "expressions", "free_symbols", "loads", "loop_facts", "loop_var",
+    "statements",
 ]  # fmt: skip
