@@ -29,7 +29,19 @@ from ..algorithm import (
     rebuild,
 )
 from ..codegen.kernel.ir import Alloc, Buffer, Fail, Stmt, Store
-from ..dims import Dim, Sym, bounds, ceildiv, coefficient, free_symbols, substitute
+from ..dims import (
+    Dim,
+    DimExpr,
+    Op,
+    Sym,
+    as_sym,
+    bounds,
+    ceildiv,
+    coefficient,
+    free_symbols,
+    substitute,
+    sym,
+)
 from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
@@ -38,6 +50,7 @@ from .tiles import register_tile
 
 VIRTUAL_LANES = 16
 ACCUMULATORS = 4
+ENOUGH_ROWS = 4  # rows that make a register tile worth while
 
 
 def schedule_reduction(nest: Nest, target: Target) -> list[Stmt]:
@@ -52,8 +65,28 @@ def schedule_reduction(nest: Nest, target: Target) -> list[Stmt]:
 
 def _runs_along(nest: Nest, a: LoopAxis) -> bool:
     """Whether every load moves by one element or none with `a`."""
-    strides = [coefficient(o, a.sym) for _, o in nest.offsets()]
+    strides = [lane_stride(o, a) for _, o in nest.offsets()]
     return all(s in (0, 1) for s in strides) and 1 in strides and a.sym not in nest.opaque()
+
+
+def lane_stride(offset: Dim, a: LoopAxis) -> Dim | None:
+    """Elements between neighbours along `a`; along packed panels, neighbours within one panel."""
+    block = packed_block(offset, a)
+    if block is None:
+        return coefficient(offset, a.sym)
+    panel, inside = sym("panel", 0), sym("inside", 0, block - 1)
+    return coefficient(substitute(offset, {a.sym: panel * block + inside}), as_sym(inside))
+
+
+def packed_block(offset: Dim, a: LoopAxis) -> int | None:
+    """The panel width if `offset` takes the index of `a` modulo it."""
+    if isinstance(offset, DimExpr):
+        for m, _ in offset.terms:
+            for atom in m:
+                if isinstance(atom, Op) and atom.kind == "mod" and isinstance(atom.b, int):
+                    if a.sym in free_symbols(atom.a):
+                        return atom.b
+    return None
 
 
 def vector_axis(nest: Nest) -> LoopAxis | None:
@@ -81,11 +114,11 @@ def accumulate(combine: str, acc: Expr, term: Expr) -> Expr:
     return apply(combine, acc, term)  # type: ignore[no-any-return]
 
 
-def order_reduction(nest: Nest, moving: Sym | None) -> list[LoopAxis]:
+def order_reduction(nest: Nest, moving: LoopAxis | None) -> list[LoopAxis]:
     """Reduction axes from the largest stride to the smallest in the operand that does not move
     with the vector: its elements are then read in memory order."""
     loads = [(x, o) for x, o in nest.offsets() if _depends(o, nest.reduce_axes)]
-    still = [o for _, o in loads if moving is None or coefficient(o, moving) == 0]
+    still = [o for _, o in loads if moving is None or lane_stride(o, moving) == 0]
     chosen = (still or [o for _, o in loads] or [0])[0]
 
     def stride(a: LoopAxis) -> tuple[int, int]:
@@ -115,7 +148,7 @@ class _Tiles:
         nest = self.nest
         self.dtype = self.accumulator_dtype()
         self.lanes = max(2, self.target.vector_bytes // self.dtype.itemsize)
-        self.steps = order_reduction(nest, self.vector.sym if self.vector else None)
+        self.steps = order_reduction(nest, self.vector)
         self.row = self.row_axis()
         self.mr, self.nv = self.tile()
         self.others = [a for a in nest.axes if a is not self.vector and a is not self.row]
@@ -128,8 +161,8 @@ class _Tiles:
         return result.dtype
 
     def row_axis(self) -> LoopAxis | None:
-        """The axis tiled in registers: of those some vector operand does not move with, the
-        innermost of the largest ones, so that loaded vectors are used several times."""
+        """The axis tiled in registers, so that loaded vectors are used several times: of those
+        some vector operand does not move with, the innermost one that is long enough."""
         candidates = [a for a in self.nest.axes if a is not self.vector]
         if not candidates:
             return None
@@ -138,6 +171,9 @@ class _Tiles:
         def size(a: LoopAxis) -> int:
             return min(a.extent, 12) if isinstance(a.extent, int) else 12
 
+        long = [a for a in shared if isinstance(a.extent, int) and a.extent >= ENOUGH_ROWS]
+        if long:
+            return long[-1]
         best = max(size(a) for a in shared)
         return [a for a in shared if size(a) == best][-1]
 
@@ -145,7 +181,7 @@ class _Tiles:
         if self.vector is None:
             return False
         return any(
-            coefficient(o, self.vector.sym) == 1 and coefficient(o, a.sym) == 0
+            lane_stride(o, self.vector) == 1 and coefficient(o, a.sym) == 0
             for _, o in self.nest.offsets()
         )
 
@@ -169,19 +205,8 @@ class _Tiles:
         """Panel width of a packed operand: its loads take the vector index modulo it."""
         if self.vector is None:
             return None
-        for x, _ in self.nest.offsets():
-            for i in x.indices:
-                if isinstance(i, Expr) or isinstance(i, int):
-                    continue
-                for m, _c in i.terms:
-                    for atom in m:
-                        kind = getattr(atom, "kind", "")
-                        b = getattr(atom, "b", None)
-                        if kind == "mod" and isinstance(b, int) and self.vector.sym in (
-                            free_symbols(getattr(atom, "a", 0))
-                        ):
-                            return b
-        return None
+        blocks = [packed_block(o, self.vector) for _, o in self.nest.offsets()]
+        return next((b for b in blocks if b is not None), None)
 
     # loops, from the outside in: panels of vectors, other result axes, rows, reduction steps
 
@@ -200,7 +225,18 @@ class _Tiles:
             return self.outer(start, nv, active, share=not share)
 
         if isinstance(extent, int):
-            return tiled(self.nest.names, "p", extent, width, kind, panel)  # type: ignore[arg-type]
+            whole, rest = divmod(extent, width)
+            out: list[Stmt] = []
+            if whole:
+                p = self.nest.names.fresh("p", 0, whole - 1)
+                out.append(loop(kind, p, 0, whole, panel(p * width, width)))  # type: ignore[arg-type]
+            if rest:
+                body = panel(whole * width, rest)
+                if share:
+                    once = self.nest.names.fresh("p", 0, 0)
+                    body = [loop("parallel", once, 0, 1, body)]
+                out += body
+            return out
         j = self.nest.names.fresh("p", 0, None)
         body = self.outer(j, 1, extent - j, share=not share)
         return [loop(kind, j, 0, extent, body, self.lanes)]  # type: ignore[arg-type]
