@@ -153,6 +153,7 @@ class Kernel:
 
 def loop_facts(lo: Dim, hi: Dim, step: int) -> tuple[Bounds, int]:
     """What `lo..hi step step` implies of its variable: bounds (inclusive) and a divisor."""
+    step = max(step, 1)  # the verifier refuses others
     multiple = gcd(divisor(lo), step)
     low, last = bounds(lo)[0], bounds(hi - 1)[1]
     if last is not None:

@@ -129,30 +129,25 @@ def _meaning(op: Op) -> list[DimExpr]:
 def _without(goal: DimExpr, fact: DimExpr) -> Iterator[Dim]:
     """Dims whose being >= 0 gives `goal >= 0` by way of `fact`: one term is gone from each.
 
-    From `|a|*goal - |b|*fact >= 1 - |a|` follows `|a|*goal > -|a|`, and goal is an integer.
+    With s >= 1 and t >= 0, `s*goal - t*fact >= 1 - s` gives `s*goal > -s`; goal is an integer.
     """
     for atoms, b in goal.terms:
         for part, a in fact.terms:
-            if not part or (a > 0) != (b > 0):
+            if (a > 0) != (b > 0) or not any(atom in part for atom in atoms):
                 continue
-            factor = _quotient(atoms, part)
-            if factor is None:
-                continue
-            low, _ = bounds(factor)
-            if low is not None and low >= 0:
-                yield goal * abs(a) - fact * factor * abs(b) + (abs(a) - 1)
+            s, t = _missing(atoms, part) * abs(a), _missing(part, atoms) * abs(b)
+            (least_s, _), (least_t, _) = bounds(s), bounds(t)
+            if least_s is not None and least_s >= 1 and least_t is not None and least_t >= 0:
+                yield goal * s - fact * t + (s - 1)
 
 
-def _quotient(atoms: tuple[Atom, ...], part: tuple[Atom, ...]) -> Dim | None:
-    """The product of `atoms` divided by that of `part`."""
-    if atoms == part:
-        return 1
-    rest = list(atoms)
-    for atom in part:
-        if atom not in rest:
-            return None
-        rest.remove(atom)
-    return DimExpr(((tuple(rest), 1),))
+def _missing(atoms: tuple[Atom, ...], product: tuple[Atom, ...]) -> Dim:
+    """What of `product` is not in `atoms`, multiplied."""
+    rest = list(product)
+    for atom in atoms:
+        if atom in rest:
+            rest.remove(atom)
+    return DimExpr(((tuple(rest), 1),)) if rest else 1
 
 
 def as_dim(e: Expr, lets: Mapping[str, Expr]) -> Dim | None:

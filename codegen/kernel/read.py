@@ -122,11 +122,6 @@ class _Reader(Tokens):
 
     def statement(self) -> Stmt:
         word = self.name("a statement")
-        if self.peek("["):
-            buffer = self.known_buffer(word)
-            indices, mask = self.access()
-            self.expect("=")
-            return Store(buffer.name, indices, self.expr(), mask)
         if word in _KINDS:
             return self.loop(_KINDS[word])
         if word == "let":
@@ -147,6 +142,11 @@ class _Reader(Tokens):
             cond = self.expr()
             self.expect("at")
             return Fail(site, cond, self.dim())
+        if self.peek("["):
+            buffer = self.known_buffer(word)
+            indices, mask = self.access()
+            self.expect("=")
+            return Store(buffer.name, indices, self.expr(), mask)
         if self.kinds[self.at] == "name":
             buffer = self.known_buffer(self.name("a buffer"))
             place = self.sequence("]", self.dim) if self.skip("[") else ()

@@ -170,7 +170,7 @@ def _apply(e: Apply) -> tuple[str, int]:
         return f"{left} {sign} " + (f"({right})" if b <= tight else right), tight
     if e.fn in PREFIX and len(e.args) == 1:
         text, tight = _expr(e.args[0])
-        bare = tight >= UNARY and not text[0].isdigit() and text[0] not in "-!"
+        bare = tight >= UNARY and text[0] not in "-!" and not isinstance(e.args[0], Const)
         return PREFIX[e.fn] + (text if bare else f"({text})"), UNARY
     return f"{e.fn}({', '.join(show_expr(a) for a in e.args)})", ATOM
 
