@@ -204,7 +204,7 @@ def ensure(extras: set[str]) -> None:
         if code:
             raise SetupError(
                 f"pip ended with code {code} while installing the dependencies (see above).\n"
-                "  Check the network, and the index pip is told to use: PIP_INDEX_URL, pip.conf.\n"
+        XX
                 "  Then run the same command again; what is installed already is kept."
             )
         replace(STAMP, "\n".join((fingerprint(), *sorted(wanted))) + "\n")
