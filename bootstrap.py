@@ -204,7 +204,8 @@ def ensure(extras: set[str]) -> None:
         if code:
             raise SetupError(
                 f"pip ended with code {code} while installing the dependencies (see above).\n"
-        XX
+                "  Check the network, the index pip is told to use (PIP_INDEX_URL, pip.conf), and\n"
+                "  behind a proxy with its own certificate, PIP_CERT=FILE.\n"
                 "  Then run the same command again; what is installed already is kept."
             )
         replace(STAMP, "\n".join((fingerprint(), *sorted(wanted))) + "\n")
