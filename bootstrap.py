@@ -269,7 +269,7 @@ def pip_of_ensurepip() -> list[str]:
     configured = sysconfig.get_config_var("WHEEL_PKG_DIR")
     folders += [Path(configured)] if configured else []
     folders.append(Path("/usr/share/python-wheels"))
-    return unpack(newest_wheel(folders))
+    return unpack(newest_wheel(list(dict.fromkeys(folders))))
 
 
 def pip_importable() -> list[str]:
@@ -330,12 +330,14 @@ def apt_download(home: Path, packages: list[str], private: bool) -> str:
         (home / folder).mkdir(parents=True, exist_ok=True)
     replace(home / "apt.conf", "\n".join(settings) + "\n")
     apt = ["apt-get", "-q", "-c", str(home / "apt.conf")]
-    steps = [[*apt, "update"]] if private else []
-    for step in (*steps, [*apt, "download", *packages]):
-        done = subprocess.run(step, cwd=home, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return f"apt-get {step[4]}: {last_line(done.stderr)}"
-    return ""
+    complaints = []
+    for step in (["update"] if private else [], ["download", *packages]):
+        if step:
+            command = [*apt, *step]
+            done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+            if done.stderr:  # a failed update is a mere warning to apt-get
+                complaints.append(f"apt-get {step[0]}: {last_line(done.stderr)}")
+    return "; ".join(complaints) if done.returncode else ""
 
 
 def pip_settings() -> dict[str, str]:
