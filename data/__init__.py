@@ -1,0 +1,1 @@
+"""Data that ships with flowmill, and readers of plain data files."""
