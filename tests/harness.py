@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowmill.dtypes import Array
+from flowmill.errors import RunError
 from flowmill.graph.definition import Graph, initial_values
 from flowmill.graph.interpret import run
 from flowmill.graph.ir import Value
@@ -33,7 +34,10 @@ def evaluate(
     """The fetched arrays, and the updated variables by name."""
     function = graph.function("test", {f"y{k}": v for k, v in enumerate(fetches)})
     wanted = {graph_name(v) for v in function.inputs}
-    outputs, updates = run(function, {k: v for k, v in feeds.items() if k in wanted}, variables)
+    try:
+        outputs, updates = run(function, {k: v for k, v in feeds.items() if k in wanted}, variables)
+    except IndexError as e:  # what NumPy says where compiled programs fail their run
+        raise RunError(str(e)) from None
     return [outputs[f"y{k}"] for k in range(len(fetches))], updates
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from ...errors import ConfigError, DTypeError
 from ..ir import Value
 from ..ops.convolution import conv
+from ..ops.effects import check
 from ..ops.indexing import gather
 from ..ops.linalg import matmul
 from ..ops.random import dropout
@@ -167,7 +168,10 @@ class Embedding(Layer):
                     float_dtype(xs[0]))  # fmt: skip
 
     def call(self, *xs: Value, **arguments: Any) -> Value:
-        return gather(self.weights["embeddings"], xs[0], axis=0)
+        (ids,) = xs
+        if ids.dtype.kind == "i":  # gather would count them from the end
+            ids = check(ids, ids >= 0, f"{self.path}: an id is negative")
+        return gather(self.weights["embeddings"], ids, axis=0)
 
 
 class Dropout(Layer):
