@@ -187,6 +187,9 @@ from .graph.state import assign as assign
 from .graph.summary import Summary as Summary, summary as summary
 
 __version__: str
+_NAMES: dict[str, str]
+_MODULES: dict[str, str]
+_WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
 abs = _abs

@@ -82,9 +82,7 @@ def _stale(graph: Graph, roots: Sequence[Value], swaps: Mapping[Value, Value]) -
             and isinstance(v.node.op, Token) and v.node.op.trains}  # fmt: skip
 
 
-def _describe(
-    graph: Graph, made: Graph, copies: Mapping[Value, Value], stale: set[Value]
-) -> None:
+def _describe(graph: Graph, made: Graph, copies: Mapping[Value, Value], stale: set[Value]) -> None:
     """Gives the copies the names, outputs, variables and updates of what they are copies of."""
     for label, old in graph.values.items():
         new = copies.get(old)

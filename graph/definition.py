@@ -167,9 +167,7 @@ class Graph(Interner):
             nodes = topological(
                 [*(v.node for _, v in roots), *(new.node for new in updates.values())]
             )
-            tokens = [
-                v for n in nodes for v in n.outputs if v in self.updates and v not in done
-            ]
+            tokens = [v for n in nodes for v in n.outputs if v in self.updates and v not in done]
             if not tokens:
                 break
             for token in tokens:

@@ -71,8 +71,11 @@ class Optimizer:
             chosen = list(variables)
             for v in chosen:
                 if v not in needed:
-                    raise GraphError(f'the loss does not depend on variable "{v.name}"',
-                                     f"loss: {loss.node.loc}", f"variable: {v.node.loc}")  # fmt: skip
+                    raise GraphError(
+                        f'the loss does not depend on variable "{v.name}"',
+                        f"loss: {loss.node.loc}",
+                        f"variable: {v.node.loc}",
+                    )
         if not chosen:
             raise GraphError("minimize: the loss depends on no trainable variable",
                              f"the loss comes from {loss.node.loc}")  # fmt: skip
@@ -94,7 +97,7 @@ class Optimizer:
         with self._scope(graph):
             self.step = variable("step", 0, dtype=int64, trainable=False)
             grads = self._prepared([g for g, _ in pairs])
-            rate = self._rate(alg.cast(self.step, float64))
+            rate = self._rate(self.step)
             updates = [(self.step, self.step + 1)]
             for grad, (_, v) in zip(grads, pairs):
                 if self.weight_decay and not self.decays_apart:
@@ -134,7 +137,7 @@ class Optimizer:
         rate = self.learning_rate
         if not isinstance(rate, Value) and not callable(rate):
             return CALLS["constant"](float(rate), dtype=float64)  # type: ignore[no-any-return]
-        made = rate if isinstance(rate, Value) else rate(step)
+        made = rate if isinstance(rate, Value) else rate(alg.cast(step, float64))
         if made.shape != () or not made.dtype.is_float:
             raise DTypeError(f"a learning rate must be a float scalar, this one is {made.type}")
         return alg.cast(made, float64)  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from ..errors import GraphError
 from .definition import Graph
 from .ir import Node, TensorType, Value, topological
 from .ops.source import Constant, Input, Variable
+from .ops.state import Token
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,13 @@ def summary(
 
 
 def _roots(what: Graph | Value | Iterable[Value]) -> list[Value]:
-    if isinstance(what, Value):
-        return [what]
-    if not isinstance(what, Graph):
-        return list(what)
-    roots = list(what.outputs.values()) or what.results()
-    if not roots:
-        raise GraphError(f"graph {what.graph_name} computes nothing yet")
-    return roots
+    if isinstance(what, Graph):
+        roots = list(what.outputs.values()) or what.results()
+        if not roots:
+            raise GraphError(f"graph {what.graph_name} computes nothing yet")
+    else:
+        roots = [what] if isinstance(what, Value) else list(what)
+    return [v.node.inputs[0] if isinstance(v.node.op, Token) else v for v in roots]
 
 
 def _first(nodes: list[Node]) -> int:

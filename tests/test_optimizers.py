@@ -25,7 +25,7 @@ TARGETS = np.random.default_rng(3).normal(size=(STEPS, 3))
 
 def gradient(w: Array, t: int) -> Array:
     """Of `sum((w - target)**2 * [1, 3, 9])`."""
-    return 2 * (w - TARGETS[t]) * np.array([1.0, 3.0, 9.0])
+    return np.asarray(2 * (w - TARGETS[t]) * np.array([1.0, 3.0, 9.0]))
 
 
 def trained(optimizer: optimizers.Optimizer, dtype: str = "float64") -> tuple[list[Array], Runner]:
@@ -168,7 +168,7 @@ def test_learning_rate_is_a_value() -> None:
     runner = Runner(g)
     runner.run(train)
     assert runner.variables["w"] == 0.5
-    runner.variables["rate"] = np.float32(0.25)
+    runner.variables["rate"] = np.array(0.25, np.float32)
     runner.run(train)
     assert runner.variables["w"] == 0.25
 

@@ -19,6 +19,7 @@ from ..ir import Value
 from ..ops.base import as_value
 from . import mode
 
+
 class Layer:
     """Something with a name, and perhaps variables, that is called on values.
 

@@ -117,7 +117,7 @@ class LayerNorm(Layer):
         (x,) = xs
         centred = x - mean(x, self.axes, keepdims=True)
         variance = mean(centred * centred, self.axes, keepdims=True)
-        out = centred * alg.rsqrt(variance + self.epsilon)
+        out: Value = centred * alg.rsqrt(variance + self.epsilon)
         if self.scale:
             out = out * self.weights["gamma"]
         return out + self.weights["beta"] if self.center else out

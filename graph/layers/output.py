@@ -24,6 +24,19 @@ from ..ops.softmax import log_softmax
 from .base import known
 from .combination import unit_length
 
+__all__ = [
+    "cosine_similarity",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "mae",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "mse",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+    "sparse_softmax_cross_entropy",
+]
 _EPSILON = 1e-7  # Keras's: probabilities are kept this far from 0 and 1
 
 
@@ -180,9 +193,7 @@ def hinge(labels: Any, predictions: Any, reduction: str = "mean") -> Value:
     return reduce_loss(mean(alg.maximum(1.0 - y * p, 0.0), _rest(p)), reduction)
 
 
-def kl_divergence(
-    labels: Any, predictions: Any, axis: int = -1, reduction: str = "mean"
-) -> Value:
+def kl_divergence(labels: Any, predictions: Any, axis: int = -1, reduction: str = "mean") -> Value:
     """`sum(labels * log(labels / predictions))` over `axis`, both being probabilities.
 
     Both are kept within 1e-7..1, as Keras does.

@@ -158,7 +158,7 @@ def test_a_structure_that_lies(tmp_path: Path) -> None:
     for lie in lies:
         text = json.dumps({**structure, **lie})
         container.write(tmp_path / "lie.fm", arrays, {**metadata, "structure": text})
-        with pytest.raises(ModelError, match="lie.fm"):
+        with pytest.raises(ModelError, match=r"lie\.fm"):
             load_graph(tmp_path / "lie.fm")
     small = {k: v[:1] if k == "variable:fc/w" else v for k, v in arrays.items()}
     container.write(tmp_path / "lie.fm", small, metadata)

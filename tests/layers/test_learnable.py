@@ -216,7 +216,7 @@ def test_every_activation_by_name() -> None:
         lambda: fm.layers.Dense(4, kernel_initializer="glorot")(fm.input("x", (2, 2))),
         lambda: fm.layers.Conv2D(4, 3, groups=3)(fm.input("x", (1, 4, 5, 5))),
         lambda: fm.layers.Conv2D(4, 3, padding="sane")(fm.input("x", (1, 4, 5, 5))),
-        lambda: fm.Sequential([fm.layers.Dense]),
+        lambda: fm.Sequential([fm.layers.Dense]),  # type: ignore[list-item]
     ],
 )
 def test_bad_arguments(make: Any) -> None:

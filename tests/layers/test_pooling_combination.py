@@ -112,7 +112,7 @@ def attend(q: Array, k: Array, v: Array, allowed: Array | None = None) -> Array:
     if allowed is not None:
         scores = np.where(allowed, scores, -1e30)
     e = np.exp(scores - scores.max(-1, keepdims=True))
-    return (e / e.sum(-1, keepdims=True)) @ v
+    return np.asarray((e / e.sum(-1, keepdims=True)) @ v)
 
 
 def test_attention() -> None:
@@ -120,14 +120,16 @@ def test_attention() -> None:
     np.testing.assert_allclose(run(fm.layers.attention, q, k, v), attend(q, k, v))
     mask = RNG.random((2, 1, 4, 5)) < 0.6
     np.testing.assert_allclose(
-        run(lambda *x: fm.layers.attention(*x[:3], mask=x[3]), q, k, v, mask),
+        run(lambda a, b, c, d: fm.layers.attention(a, b, c, mask=d), q, k, v, mask),
         attend(q, k, v, mask),
     )
     causal = np.tri(4, 5, k=1, dtype=bool)
     np.testing.assert_allclose(
-        run(lambda *x: fm.layers.attention(*x, causal=True), q, k, v), attend(q, k, v, causal)
+        run(lambda a, b, c: fm.layers.attention(a, b, c, causal=True), q, k, v),
+        attend(q, k, v, causal),
     )
-    nothing = run(lambda *x: fm.layers.attention(*x, mask=np.zeros((4, 5), bool)), q, k, v)
+    none = np.zeros((4, 5), bool)
+    nothing = run(lambda a, b, c: fm.layers.attention(a, b, c, mask=none), q, k, v)
     np.testing.assert_allclose(nothing, np.broadcast_to(v.mean(-2, keepdims=True), nothing.shape))
 
 
