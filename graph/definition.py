@@ -18,8 +18,8 @@ from ..config import DEFAULT_SEED
 from ..dims import Dim, DimExpr, free_symbols, sym
 from ..dtypes import Array, DType, as_dtype, float32
 from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
-from .ir import CALLS, Function, Interner, Shape, Value, topological
-from .ops.base import graph_function
+from .ir import CALLS, Function, Interner, Node, Shape, Value, topological
+from .ops.base import Op, graph_function
 from .ops.registry import load_all
 from .ops.source import Input, Variable
 from .rewire import rewire
@@ -67,6 +67,7 @@ class Graph(Interner):
         self.variables: dict[str, VariableInfo] = {}
         self.outputs: dict[str, Value] = {}
         self.updates: dict[Value, tuple[tuple[Value, Value], ...]] = {}
+        self.derived: set[Node] = set()  # made by `gradients`
         self.chained: set[Value] = set()  # variables whose updates apply one after the other
         self.symbols: dict[str, DimExpr] = {}
         self.named_at: dict[str, Loc] = {}
@@ -144,15 +145,25 @@ class Graph(Interner):
             raise FetchError(f'no value is named "{name}" in graph {self.graph_name}', hint)
         return found
 
+    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None) -> Node:
+        """The node `op(inputs)`; what gradients build for their own ends is remembered as such."""
+        before = self._serial
+        made = super().node(op, inputs, loc)
+        if self.fixed_loc is not None and self._serial > before:
+            self.derived.add(made)
+        return made
+
     def results(self) -> list[Value]:
-        """What nothing else is computed from: the ends of the graph, where no output is declared.
+        """The ends of the graph: what nothing the user wrote is computed from.
 
         New values of variables are left out; the values whose fetching stores them are here.
+        Gradients are left out too, unless they have a name.
         """
-        used = {v.node for n in self._nodes.values() for v in n.inputs}
+        used = {v.node for n in self._nodes.values() if n not in self.derived for v in n.inputs}
         used.update(v.node for pairs in self.updates.values() for pair in pairs for v in pair)
         return [v for n in self._nodes.values() for v in n.outputs
-                if n not in used and not isinstance(n.op, Variable)]  # fmt: skip
+                if n not in used and not isinstance(n.op, Variable)
+                and (n not in self.derived or v in self.names_of)]  # fmt: skip
 
     def function(self, name: str, outputs: Mapping[str, Value]) -> Function:
         """The function that computes `outputs` and performs the updates they stand for.
