@@ -29,7 +29,6 @@ _NAMES = {
     "graph.summary": "Summary summary",
     "graph.formats.flowmill": "load_graph save",
     "graph.layers.mode": "is_training training",
-    "runtime.session": "Session",
     "graph.ops.source": "constant",
     "graph.ops.pointwise":
         "abs=abs_ add cast ceil divide=div equal floor floor_divide=floordiv greater "

@@ -182,7 +182,6 @@ from .graph.ops.softmax import (
     softmax as softmax,
 )
 from .graph.ops.source import constant as constant
-from .runtime.session import Session as Session
 from .graph.sequential import Sequential as Sequential
 from .graph.state import assign as assign
 from .graph.summary import Summary as Summary, summary as summary

@@ -18,7 +18,7 @@ from ..config import DEFAULT_SEED
 from ..dims import Dim, DimExpr, free_symbols, sym
 from ..dtypes import Array, DType, as_dtype, float32
 from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
-from .ir import CALLS, Function, Interner, Node, Shape, Value, topological
+from .ir import CALLS, Function, Interner, Layout, Node, Shape, Value, topological
 from .ops.base import Op, graph_function
 from .ops.registry import load_all
 from .ops.source import Input, Variable
@@ -145,10 +145,11 @@ class Graph(Interner):
             raise FetchError(f'no value is named "{name}" in graph {self.graph_name}', hint)
         return found
 
-    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None) -> Node:
+    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None,
+             layout: Layout | None = None) -> Node:  # fmt: skip
         """The node `op(inputs)`; what gradients build for their own ends is remembered as such."""
         before = self._serial
-        made = super().node(op, inputs, loc)
+        made = super().node(op, inputs, loc, layout)
         if self.fixed_loc is not None and self._serial > before:
             self.derived.add(made)
         return made

@@ -35,7 +35,7 @@ def rewire(
                 if node.owner is into and inputs == node.inputs:
                     made = node
                 else:
-                    made = into.node(node.op, inputs, node.loc)
+                    made = into.node(node.op, inputs, node.loc, node.types[0].layout)
                     made.locs = tuple(dict.fromkeys((*made.locs, *node.locs)))[:8]
                 for old, new in zip(node.outputs, made.outputs):
                     out.setdefault(old, new)
