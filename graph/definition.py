@@ -18,9 +18,11 @@ from ..config import DEFAULT_SEED
 from ..dims import Dim, DimExpr, free_symbols, sym
 from ..dtypes import Array, DType, as_dtype, float32
 from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
-from .ir import CALLS, Function, Interner, Shape, Value
-from .ops.base import graph_function
+from .ir import CALLS, Function, Interner, Layout, Node, Shape, Value, topological
+from .ops.base import Op, graph_function
+from .ops.registry import load_all
 from .ops.source import Input, Variable
+from .rewire import rewire
 from .tokens import RESERVED
 
 Initializer: TypeAlias = "Callable[[np.random.Generator, tuple[int, ...]], Array]"
@@ -54,6 +56,7 @@ class Graph(Interner):
     """A graph under definition; use as a context: `with fm.Graph() as g:`."""
 
     def __init__(self, name: str = "graph", seed: int = DEFAULT_SEED) -> None:
+        load_all()  # operators and gradients find each other's functions by name
         super().__init__()
         if not name.isidentifier():
             raise GraphError(f"a graph's name must be an identifier, {name!r} is not")
@@ -64,9 +67,11 @@ class Graph(Interner):
         self.variables: dict[str, VariableInfo] = {}
         self.outputs: dict[str, Value] = {}
         self.updates: dict[Value, tuple[tuple[Value, Value], ...]] = {}
+        self.derived: set[Node] = set()  # made by `gradients`
+        self.chained: set[Value] = set()  # variables whose updates apply one after the other
         self.symbols: dict[str, DimExpr] = {}
-        self._named_at: dict[str, Loc] = {}
-        self._counts: dict[str, int] = {}
+        self.named_at: dict[str, Loc] = {}
+        self.counts: dict[str, int] = {}
 
     def __enter__(self) -> Graph:
         _contexts().append(self)
@@ -87,8 +92,8 @@ class Graph(Interner):
 
     def unique(self, base: str) -> str:
         """`base`, or `base_2`, `base_3`... if it was used before."""
-        count = self._counts.get(base, 0) + 1
-        self._counts[base] = count
+        count = self.counts.get(base, 0) + 1
+        self.counts[base] = count
         name = base if count == 1 else f"{base}_{count}"
         return name if name not in self.values else self.unique(base)
 
@@ -99,7 +104,7 @@ class Graph(Interner):
         if self.values.get(name) is not value:
             self.check_free(name)
         self.values[name] = value
-        self._named_at[name] = Loc(*user_frame())
+        self.named_at[name] = Loc(*user_frame())
         self.names_of.setdefault(value, name)
         return value
 
@@ -107,7 +112,7 @@ class Graph(Interner):
         """GraphError, with both places, if a value has the name already."""
         if name in self.values:
             raise GraphError(f'the name "{name}" is used twice', f"{Loc(*user_frame())}",
-                             f"first used at {self._named_at[name]}")  # fmt: skip
+                             f"first used at {self.named_at[name]}")  # fmt: skip
 
     def dim(self, name: str, lo: int = 1, hi: int | None = None) -> DimExpr:
         """The symbolic dimension `name`; the same name is the same dimension throughout."""
@@ -130,7 +135,7 @@ class Graph(Interner):
 
     def find(self, name: str) -> Value:
         """The value named `name`. FetchError with similar names if there is none."""
-        found = self.outputs.get(name) or self.values.get(name)
+        found = self.outputs.get(name, self.values.get(name))
         if found is None:
             import difflib
 
@@ -140,22 +145,70 @@ class Graph(Interner):
             raise FetchError(f'no value is named "{name}" in graph {self.graph_name}', hint)
         return found
 
-    def function(self, name: str, outputs: Mapping[str, Value]) -> Function:
-        """The function that computes `outputs` and performs the updates they stand for."""
-        from .ir import topological
+    def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None,
+             layout: Layout | None = None) -> Node:  # fmt: skip
+        """The node `op(inputs)`; what gradients build for their own ends is remembered as such."""
+        before = self._serial
+        made = super().node(op, inputs, loc, layout)
+        if self.fixed_loc is not None and self._serial > before:
+            self.derived.add(made)
+        return made
 
+    def results(self) -> list[Value]:
+        """The ends of the graph: what nothing the user wrote is computed from.
+
+        New values of variables are left out; the values whose fetching stores them are here.
+        Gradients are left out too, unless they have a name.
+        """
+        used = {v.node for n in self._nodes.values() if n not in self.derived for v in n.inputs}
+        used.update(v.node for pairs in self.updates.values() for pair in pairs for v in pair)
+        return [v for n in self._nodes.values() for v in n.outputs
+                if n not in used and not isinstance(n.op, Variable)
+                and (n not in self.derived or v in self.names_of)]  # fmt: skip
+
+    def function(self, name: str, outputs: Mapping[str, Value]) -> Function:
+        """The function that computes `outputs` and performs the updates they stand for.
+
+        GraphError where one variable gets two values that no order was given for.
+        """
         roots = tuple(outputs.items())
-        nodes = topological(v.node for _, v in roots)
         updates: dict[Value, Value] = {}
-        pending = [v for n in nodes for v in n.outputs if v in self.updates]
-        while pending:
-            for target, new in self.updates[pending.pop()]:
-                updates[target] = new
-        if updates:
-            nodes = topological([*(v.node for _, v in roots), *(v.node for v in updates.values())])
+        set_by: dict[Value, Value] = {}
+        done: set[Value] = set()
+        while True:
+            nodes = topological(
+                [*(v.node for _, v in roots), *(new.node for new in updates.values())]
+            )
+            tokens = [v for n in nodes for v in n.outputs if v in self.updates and v not in done]
+            if not tokens:
+                break
+            for token in tokens:
+                done.add(token)
+                for target, new in self.updates[token]:
+                    chosen = self._ordered(target, new, token, updates, set_by)
+                    if updates.get(target) is not chosen:
+                        updates[target], set_by[target] = chosen, token
         inputs = tuple(n.outputs[0] for n in nodes if isinstance(n.op, Input))
         effects = tuple(n.outputs[0] for n in nodes if n.op.name in ("check", "print"))
         return Function(name, inputs, roots, tuple(updates.items()), effects)
+
+    def _ordered(
+        self, target: Value, new: Value, token: Value, updates: dict[Value, Value],
+        set_by: dict[Value, Value],
+    ) -> Value:  # fmt: skip
+        """What `target` is set to, now that `token` asks for `new`."""
+        before = updates.get(target)
+        if before is None or before is new or (target, before) in self.updates[token]:
+            return new
+        if target in self.chained:
+            return rewire([new], {target: before}, self)[new]
+        if (target, new) in self.updates[set_by[target]]:
+            return before
+        raise GraphError(
+            f'variable "{target.name}" is assigned twice in one run, in no order',
+            f"{set_by[target].node.loc}", f"{token.node.loc}",
+            "give the second assignment after=<the first>, or fetch them in two runs",
+        )  # fmt: skip
 
 
 def _contexts() -> list[Graph]:

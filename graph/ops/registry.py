@@ -1,4 +1,4 @@
-"""All op families: importing one registers its ops in `base.OPS` and its functions in `ir.CALLS`."""
+"""All op families: importing one registers its ops in `base.OPS`, its functions in `ir.CALLS`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ FAMILIES = (
     "effects",
     "random",
     "fused",
+    "state",
 )
 
 
