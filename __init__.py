@@ -23,6 +23,7 @@ _NAMES = {
     "graph.ir": "Function TensorType Value",
     "graph.definition": "Graph current_graph dim initial_values input named output variable",
     "graph.state": "assign",
+    "runtime.session": "Session",
     "graph.gradients": "gradients",
     "graph.clone": "clone",
     "graph.sequential": "Sequential",

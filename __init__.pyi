@@ -35,6 +35,7 @@ from .errors import (
 )
 from .graph import initializers as initializers, optimizers as optimizers, schedules as schedules
 from .graph.clone import clone as clone
+from .runtime.session import Session as Session
 from .graph.definition import (
     Graph as Graph,
     current_graph as current_graph,

@@ -63,7 +63,7 @@ def _support_sources() -> str:
 
 
 def _build_support() -> bytes:
-    from ..codegen.link import shared_object
+    from ..codegen.elf import link_shared
     from ..codegen.objects import object_code
     from ..codegen.pool import pool_ir
     from ..codegen.pycall import pycall_ir
@@ -75,7 +75,7 @@ def _build_support() -> bytes:
                object_code(head + pycall_ir(), target)]  # fmt: skip
     exports = ["fm_pool_parallel_for", "fm_pool_open", "fm_pool_close", "fm_pool_threads",
                "fm_pycall", "fm_pycall_claim", "fm_pycall_release"]  # fmt: skip
-    return shared_object(objects, "libflowmill_support.so", exports)
+    return link_shared(objects, soname="libflowmill_support.so", exports=exports)
 
 
 def open_pool(threads: int) -> int:

@@ -282,14 +282,15 @@ def _origin(function: Function, fed: Iterable[Value]) -> dict[Value, Value]:
 
 def _build(function: Function, target: Any, level: int) -> tuple[bytes, str]:
     """A function compiled: its shared object and the text of its manifest."""
-    from ..codegen.link import shared_object
+    from ..codegen.elf import link_shared
     from ..codegen.objects import object_code
     from ..codegen.program import emit_module
     from ..compiler import compile_function
 
     compiled = compile_function(function, target, level)
     code = object_code(emit_module([compiled.program], target), target)
-    library = shared_object([code], f"lib{function.name}.so", native.exports_of([function.name]))
+    library = link_shared(code, soname=f"lib{function.name}.so",
+                          exports=native.exports_of([function.name]))  # fmt: skip
     return library, Manifest.of(compiled.program).text()
 
 
