@@ -45,6 +45,7 @@ from ..dims import (
 from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
+from .clip import clip
 from .loops import LoopAxis, Nest, bind, loop, tiled
 from .tiles import register_tile
 
@@ -275,15 +276,19 @@ class _Tiles:
         out: list[Stmt] = [Alloc(acc)]
         out += self.sweep(mr, nv, active, values, start, lambda at, _: [Store("acc", at, zero)])
 
+        steps = {a.sym: a.extent for a in self.steps}
+        tiled_axes = {a.sym for a in (self.row, self.vector) if a is not None}
+        term_of, limits = self.clipped(steps, tiled_axes)
+
         def step(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
-            term = rebuild(self.nest.stage.term, lambda x: None,  # type: ignore[arg-type]
-                           lambda d: substitute(d, inner))  # fmt: skip
+            term = rebuild(term_of, lambda x: None, lambda d: substitute(d, inner))
             old = Load("acc", at, self.dtype)
             return [Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))]
 
         body = self.sweep(mr, nv, active, values, start, step)
         for a in reversed(self.steps):
-            body = [loop("serial", a.index, 0, a.extent, body)]
+            lo, hi = limits[a.sym]
+            body = [loop("serial", a.index, lo, hi, body)]
         out += body
 
         def write(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
@@ -291,6 +296,16 @@ class _Tiles:
 
         out += self.sweep(mr, nv, active, values, start, write)
         return out
+
+    def clipped(self, steps: dict[Sym, Dim], tiled_axes: set[Sym]
+                ) -> tuple[Expr, dict[Sym, tuple[Dim, Dim]]]:  # fmt: skip
+        """The term and the bounds of its reduction loops."""
+        term = self.nest.stage.term
+        assert term is not None
+        if self.nest.stage.combine != "add":
+            return term, {s: (0, d) for s, d in steps.items()}
+        found = clip(term, steps, tiled_axes)
+        return found.term, found.bounds
 
     def sweep(self, mr: int, nv: int, active: Dim | None, values: dict[Sym, Dim], start: Dim,
               make: object) -> list[Stmt]:  # fmt: skip

@@ -153,11 +153,13 @@ class _Select:
     # --- convolutions -----------------------------------------------------------------------
 
     def conv(self, n: Node, op: Conv, x: Value, weights: Value) -> Value:
-        """Padding made explicit, channels last, weights packed."""
-        x = self.padded(n, x, op.pads_before, op.pads_after)
+        """Channels last, weights packed, padding explicit along the last axis: along the others
+        the reduction's loops leave the padding out."""
+        before, after = (_last_only(p) for p in (op.pads_before, op.pads_after))
+        x = self.padded(n, x, before, after)
         x = self.placed(x, channels_last(x.ndim))
-        bare = type(op)(op.strides, (0,) * len(op.strides), (0,) * len(op.strides),
-                        op.dilations, op.groups)  # fmt: skip
+        bare = replace(op, pads_before=(*op.pads_before[:-1], 0),
+                       pads_after=(*op.pads_after[:-1], 0))  # fmt: skip
         w = self.placed(self.new[weights] if weights in self.new else weights,
                         self.weight_layout(op, x, weights.shape, n))  # fmt: skip
         return self.make(n, bare, (x, w), channels_last(x.ndim))
@@ -248,3 +250,7 @@ class _Select:
                     b = self.placed(b, (Piece(1, "outer", block), Piece(0),
                                         Piece(1, "inner", block)))  # fmt: skip
         return n.owner.node(op, (a, b)).outputs[0]
+
+
+def _last_only(pads: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    return (*(0 for _ in pads[:-1]), pads[-1])
