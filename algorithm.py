@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from . import dims as _dims
 from .dims import Dim, DimExpr, Sym
-from .dtypes import DType, bool_, float32, float64, int64, of_scalar, promote
+from .dtypes import DType, bool_, float32, int64, of_scalar, promote
 from .errors import InternalError
 
 # name -> (number of arguments, kind of result). Results: "same" as the promoted arguments,
@@ -48,27 +48,68 @@ class Expr:
     dtype: DType
     __slots__ = ()
 
-    def __add__(self, o: Any) -> Expr: return apply("add", self, o)  # noqa: E704
-    def __radd__(self, o: Any) -> Expr: return apply("add", o, self)  # noqa: E704
-    def __sub__(self, o: Any) -> Expr: return apply("sub", self, o)  # noqa: E704
-    def __rsub__(self, o: Any) -> Expr: return apply("sub", o, self)  # noqa: E704
-    def __mul__(self, o: Any) -> Expr: return apply("mul", self, o)  # noqa: E704
-    def __rmul__(self, o: Any) -> Expr: return apply("mul", o, self)  # noqa: E704
-    def __truediv__(self, o: Any) -> Expr: return apply("div", self, o)  # noqa: E704
-    def __rtruediv__(self, o: Any) -> Expr: return apply("div", o, self)  # noqa: E704
-    def __floordiv__(self, o: Any) -> Expr: return apply("floordiv", self, o)  # noqa: E704
-    def __mod__(self, o: Any) -> Expr: return apply("mod", self, o)  # noqa: E704
-    def __neg__(self) -> Expr: return apply("neg", self)  # noqa: E704
-    def __lt__(self, o: Any) -> Expr: return apply("lt", self, o)  # noqa: E704
-    def __le__(self, o: Any) -> Expr: return apply("le", self, o)  # noqa: E704
-    def __gt__(self, o: Any) -> Expr: return apply("gt", self, o)  # noqa: E704
-    def __ge__(self, o: Any) -> Expr: return apply("ge", self, o)  # noqa: E704
-    def __and__(self, o: Any) -> Expr: return apply("and", self, o)  # noqa: E704
-    def __or__(self, o: Any) -> Expr: return apply("or", self, o)  # noqa: E704
-    def __xor__(self, o: Any) -> Expr: return apply("xor", self, o)  # noqa: E704
-    def __invert__(self) -> Expr: return apply("not", self)  # noqa: E704
-    def __lshift__(self, o: Any) -> Expr: return apply("shl", self, o)  # noqa: E704
-    def __rshift__(self, o: Any) -> Expr: return apply("shr", self, o)  # noqa: E704
+    def __add__(self, o: Any) -> Expr:
+        return _of(apply("add", self, o))
+
+    def __radd__(self, o: Any) -> Expr:
+        return _of(apply("add", o, self))
+
+    def __sub__(self, o: Any) -> Expr:
+        return _of(apply("sub", self, o))
+
+    def __rsub__(self, o: Any) -> Expr:
+        return _of(apply("sub", o, self))
+
+    def __mul__(self, o: Any) -> Expr:
+        return _of(apply("mul", self, o))
+
+    def __rmul__(self, o: Any) -> Expr:
+        return _of(apply("mul", o, self))
+
+    def __truediv__(self, o: Any) -> Expr:
+        return _of(apply("div", self, o))
+
+    def __rtruediv__(self, o: Any) -> Expr:
+        return _of(apply("div", o, self))
+
+    def __floordiv__(self, o: Any) -> Expr:
+        return _of(apply("floordiv", self, o))
+
+    def __mod__(self, o: Any) -> Expr:
+        return _of(apply("mod", self, o))
+
+    def __neg__(self) -> Expr:
+        return _of(apply("neg", self))
+
+    def __lt__(self, o: Any) -> Expr:
+        return _of(apply("lt", self, o))
+
+    def __le__(self, o: Any) -> Expr:
+        return _of(apply("le", self, o))
+
+    def __gt__(self, o: Any) -> Expr:
+        return _of(apply("gt", self, o))
+
+    def __ge__(self, o: Any) -> Expr:
+        return _of(apply("ge", self, o))
+
+    def __and__(self, o: Any) -> Expr:
+        return _of(apply("and", self, o))
+
+    def __or__(self, o: Any) -> Expr:
+        return _of(apply("or", self, o))
+
+    def __xor__(self, o: Any) -> Expr:
+        return _of(apply("xor", self, o))
+
+    def __invert__(self) -> Expr:
+        return _of(apply("not", self))
+
+    def __lshift__(self, o: Any) -> Expr:
+        return _of(apply("shl", self, o))
+
+    def __rshift__(self, o: Any) -> Expr:
+        return _of(apply("shr", self, o))
 
 
 class _Hashed(Expr):
@@ -349,6 +390,11 @@ def cast(x: Any, dtype: DType) -> Any:
     return Cast(x, dtype)
 
 
+def _of(x: Any) -> Expr:
+    """x, known to be an Expr because an operand was one."""
+    return x  # type: ignore[no-any-return]
+
+
 def apply(fn: str, *args: Any) -> Any:
     """`fn` applied to Exprs (an Expr) or graph values (a graph value); scalars join in."""
     for a in args:
@@ -420,6 +466,3 @@ def extreme(dtype: DType, direction: int) -> float | int | bool:
     if dtype.kind == "u":
         return (1 << dtype.bits) - 1 if direction > 0 else 0
     return (1 << (dtype.bits - 1)) - 1 if direction > 0 else -(1 << (dtype.bits - 1))
-
-
-DOUBLE = float64

@@ -416,11 +416,14 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
             if isinstance(atom, Sym):
                 c *= values[atom.name]
             elif isinstance(atom, Op):
-                a, b = evaluate(atom.a, values), evaluate(atom.b, values)
-                c *= {"floordiv": lambda: a // b, "mod": lambda: a % b,
-                      "min": lambda: min(a, b), "max": lambda: max(a, b)}[atom.kind]()  # fmt: skip
+                c *= _INTEGER[atom.kind](evaluate(atom.a, values), evaluate(atom.b, values))
         out += c
     return out
+
+
+_INTEGER: dict[str, Callable[[int, int], int]] = {
+    "floordiv": int.__floordiv__, "mod": int.__mod__, "min": min, "max": max,
+}  # fmt: skip
 
 
 def coefficient(d: Dim, s: Sym) -> Dim | None:

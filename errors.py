@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).resolve().parent)
-_TESTS = (str(Path(_PACKAGE, "tests")), str(Path(_PACKAGE, "examples")),
-          str(Path(_PACKAGE, "benchmarks")))
+_TESTS = (
+    str(Path(_PACKAGE, "tests")),
+    str(Path(_PACKAGE, "examples")),
+    str(Path(_PACKAGE, "benchmarks")),
+)
 _is_own_file: dict[str, bool] = {}
 
 

@@ -139,9 +139,7 @@ class _Emitter:
         size, m = b.dtype.itemsize, memory_type(b.dtype)
         lanes = ex.lanes
         data = any(isinstance(i, Expr) for i in s.indices)
-        varying = lanes is not None and (
-            ex.varies(s.value) or ex.lane_stride(b, s.indices) != 0
-        )
+        varying = lanes is not None and (ex.varies(s.value) or ex.lane_stride(b, s.indices) != 0)
         mask = None if s.mask is None else ex.value(s.mask)
         if lanes is None or not varying:
             x = self.to_memory(ex.value(s.value).text, b, 1)

@@ -693,12 +693,12 @@ class Expressions:
                 step = self.out.emit(f"mul nsw i64 {at}, {self.dim(stride)}")
                 pointer = self.out.emit(f"getelementptr {m}, ptr {pointer}, i64 {step}")
         if displacement:
-            key = ("gep", pointer, displacement)
+            last = ("gep", pointer, displacement)
             for scope in reversed(self.out.scopes):
-                if key in scope.known:
-                    return scope.known[key]
+                if last in scope.known:
+                    return scope.known[last]
             made = self.out.emit(f"getelementptr {m}, ptr {pointer}, i64 {displacement}")
-            self.out.scope.known[key] = made
+            self.out.scope.known[last] = made
             pointer = made
         return pointer
 

@@ -62,7 +62,6 @@ class _Entry:
         self.declarations: set[str] = set()
         self.arguments = len(program.inputs) + len(program.outputs)
 
-
     def functions(self) -> list[str]:
         p = self.program
         out: list[str] = []

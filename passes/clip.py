@@ -110,4 +110,3 @@ def _dim(e: Expr) -> Dim | None:
 
 def _symbol(s: Sym) -> Dim:
     return DimExpr((((s,), 1),))
-

@@ -365,5 +365,3 @@ def fuse(function: Function, enabled: bool = True) -> tuple[Function, list[Decis
     """The fused function and the reasons for what was and was not fused."""
     run = Fuse(function, enabled)
     return run.run(), run.decisions
-
-

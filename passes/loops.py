@@ -147,7 +147,9 @@ def merged(nest: Nest) -> Nest:
             index = nest.names.fresh(p.sym.name[0], 0, None if hi is None else hi - 1)
             values: dict[Sym, Dim] = {p.sym: index // q.extent, q.sym: index % q.extent}
             joined = (*axes[:k], LoopAxis(index, extent), *axes[k + 2 :])
-            nest = replace(nest, stage=substituted(nest.stage, values), **{which: joined})
+            nest = replace(nest, stage=substituted(nest.stage, values))
+            nest = replace(nest, axes=joined) if which == "axes" else replace(
+                nest, reduce_axes=joined)  # fmt: skip
     return nest
 
 

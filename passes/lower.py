@@ -26,7 +26,6 @@ from ..algorithm import (
     rebuild,
 )
 from ..dims import Dim, Sym, bounds, substitute
-
 from ..errors import InternalError
 from ..graph.ir import Function, Node, TensorType, Value
 from ..graph.ops.base import Operand
@@ -234,9 +233,7 @@ def lower(function: Function) -> Lowered:
     if len(reductions) > 1:
         raise InternalError("a group with several reductions is lowered by rows")
     main = made[0]
-    if reductions and reductions[0].outputs[0] not in made:
-        anchor = reductions[0].outputs[0]
-    elif reductions:
+    if (reductions and reductions[0].outputs[0] not in made) or reductions:
         anchor = reductions[0].outputs[0]
     else:
         anchor = main
@@ -277,5 +274,3 @@ def is_reduction(node: Node, inliner: Inliner) -> bool:
     if not node.op.has("compute") or isinstance(node.op, Constant):
         return False
     return inliner.compute(node).combine is not None
-
-

@@ -418,5 +418,4 @@ def parts(works: list[Work], target: Target) -> Dim:
 
 def _name(v: Value) -> str:
     op = v.node.op
-    return getattr(op, "input_name", None) or getattr(op, "variable_name", "")
-
+    return str(getattr(op, "input_name", None) or getattr(op, "variable_name", ""))

@@ -6,7 +6,18 @@ definition, which is the compiled oracle.
 
 from __future__ import annotations
 
-from ..algorithm import REDUCTION_START, Const, Expr, Index, LaneReduce, Load, Select, apply, cast, walk
+from ..algorithm import (
+    REDUCTION_START,
+    Const,
+    Expr,
+    Index,
+    LaneReduce,
+    Load,
+    Select,
+    apply,
+    cast,
+    walk,
+)
 from ..codegen.kernel.ir import Alloc, Buffer, Kernel, Stmt, Store, expressions, statements
 from ..codegen.kernel.ir import For as Loop
 from ..dims import Dim, DimExpr, Sym, free_symbols
@@ -130,5 +141,3 @@ def symbols(e: Expr) -> set[Sym]:
                 if not isinstance(i, Expr):
                     out |= free_symbols(i)
     return out
-
-

@@ -12,7 +12,6 @@ from __future__ import annotations
 from ..algorithm import Const, Expr, Load, rebuild
 from ..codegen.kernel.ir import Alloc, Buffer, Call, Fail, Stmt, Store
 from ..dims import Dim, DimExpr, Sym, bounds, coefficient, substitute
-
 from ..target import Target
 from .loops import LoopAxis, Nest, flat, loop, tiled
 
@@ -172,5 +171,3 @@ def _store_rows(nest: Nest, tile: Buffer, buffer: str, indices: tuple[object, ..
     store = Store(buffer, at, Load(tile.name, (r, v), tile.dtype))
     body = [loop("unroll", r, 0, rows, [store])]
     return [loop("vector", v, 0, lanes, body, active=None if columns == lanes else columns)]
-
-

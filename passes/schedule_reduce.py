@@ -111,7 +111,7 @@ def accumulate(combine: str, acc: Expr, term: Expr) -> Expr:
     if combine == "add" and isinstance(term, Apply) and term.fn == "mul" and acc.dtype.is_float:
         return Apply("fma", (*term.args, acc), acc.dtype)
     if acc.dtype.kind == "b":
-        return apply({"add": "or", "mul": "and", "max": "or", "min": "and"}[combine], acc, term)
+        combine = {"add": "or", "mul": "and", "max": "or", "min": "and"}[combine]
     return apply(combine, acc, term)  # type: ignore[no-any-return]
 
 
@@ -482,5 +482,3 @@ class _Extreme:
         place = Load("place", at, int64)
         return [Store("place", at, Select(better, Index(k), place)),
                 Store("best", at, Select(better, x, best))]  # fmt: skip
-
-

@@ -54,9 +54,7 @@ class _Select:
         written = {v.node for v, _ in function.updates}
         self.steady: set[Node] = set()
         for n in function.nodes():
-            source = isinstance(n.op, Constant) or (
-                isinstance(n.op, Variable) and n not in written
-            )
+            source = isinstance(n.op, Constant) or (isinstance(n.op, Variable) and n not in written)
             if source or (n.inputs and n.op.pure and all(v.node in self.steady
                                                          for v in n.inputs)):  # fmt: skip
                 self.steady.add(n)
@@ -160,7 +158,7 @@ class _Select:
         x = self.placed(x, channels_last(x.ndim))
         bare = replace(op, pads_before=(*op.pads_before[:-1], 0),
                        pads_after=(*op.pads_after[:-1], 0))  # fmt: skip
-        w = self.placed(self.new[weights] if weights in self.new else weights,
+        w = self.placed(self.new.get(weights, weights),
                         self.weight_layout(op, x, weights.shape, n))  # fmt: skip
         return self.make(n, bare, (x, w), channels_last(x.ndim))
 

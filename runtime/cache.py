@@ -1,8 +1,9 @@
 """Compiled programs on disk, found by content.
 
 An entry is one file: a shared object that the system can load in place, then its manifest, then
-facts about both (format, sizes, digest) as JSON with their length at the very end. What is damaged, of another version or not readable counts as absent and is rebuilt. A folder that cannot be
-written is no error: programs are then compiled in every process.
+facts about both (format, sizes, digest) as JSON with their length at the very end. What is damaged,
+of another version or not readable counts as absent and is rebuilt. A folder that cannot be written
+is no error: programs are then compiled in every process.
 """
 
 from __future__ import annotations

@@ -322,4 +322,3 @@ def _dim_sources(m: Manifest) -> dict[tuple[int, int], str]:
 def _table(arrays: Sequence[Array]) -> Any:
     kind = ctypes.c_void_p * max(len(arrays), 1)
     return kind(*(int(a.ctypes.data) for a in arrays))
-

@@ -167,5 +167,3 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         phases=tuple(PhaseInfo(p["label"], loc(p["loc"]), dim(p["flops"]), dim(p["bytes"]),
                                int(p["launches"])) for p in raw["phases"]),
     )  # fmt: skip
-
-

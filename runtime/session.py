@@ -217,7 +217,9 @@ class Session:
         if isinstance(f, str):
             return self.graph.find(f)
         if not isinstance(f, Value):
-            raise FetchError(f"cannot fetch {f!r}", "fetch a value, a name, a list or a dict of these")
+            raise FetchError(
+                f"cannot fetch {f!r}", "fetch a value, a name, a list or a dict of these"
+            )
         if f.node.owner is not self.graph:
             raise FetchError(f"{f!r} belongs to another graph")
         return f

@@ -35,7 +35,7 @@ def steps(jobs: int, quick: bool, long: bool, rest: list[str]) -> dict[str, list
 
 
 def make_view(root: Path) -> None:
-    """The link through which `import flowmill` finds the checkout, whatever its folder is called."""
+    """The link through which `import flowmill` finds the checkout, whatever it is called."""
     view = root / ".view" / "flowmill"
     view.parent.mkdir(exist_ok=True)
     if not view.is_symlink():

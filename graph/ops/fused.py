@@ -45,8 +45,10 @@ class Relayout(Op):
 
     layout: Layout | None
     arity = 1
-    samples = (sample((3, 17), layout=(Piece(1), Piece(0))),
-               sample((5, 33), layout=(Piece(0), Piece(1, "outer", 16), Piece(1, "inner", 16))))
+    samples = (
+        sample((3, 17), layout=(Piece(1), Piece(0))),
+        sample((5, 33), layout=(Piece(0), Piece(1, "outer", 16), Piece(1, "inner", 16))),
+    )
 
     def infer(self, *types: TensorType) -> TensorType:
         return TensorType(types[0].dtype, types[0].shape, self.layout)

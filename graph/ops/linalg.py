@@ -86,5 +86,3 @@ def matmul(a: Any, b: Any) -> Value:
             del shape[-2 + column]
         out = reshape(out, tuple(shape))
     return out
-
-

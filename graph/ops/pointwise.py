@@ -444,9 +444,7 @@ class Abs(Unary):
 class Step(Unary, abstract=True):
     """Piecewise constant: its gradient is zero."""
 
-    samples = tuple(
-        sample(*s.shapes, special=s.special, gradient=False) for s in Unary.samples
-    )
+    samples = tuple(sample(*s.shapes, special=s.special, gradient=False) for s in Unary.samples)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (None,)

@@ -295,5 +295,3 @@ def all_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
 def any_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether an element along `axis` is true."""
     return CALLS["ne"](sum_(x, axis, keepdims), 0)  # type: ignore[no-any-return]
-
-

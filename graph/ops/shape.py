@@ -190,7 +190,8 @@ class Slice(Movement):
 
     def ref(self, *xs: Array) -> Array:
         index = tuple(
-            np.arange(n) * k + s for s, n, k in zip(self.starts, self.sizes, self.steps)
+            np.arange(n) * k + s
+            for s, n, k in zip(_concrete(self.starts), _concrete(self.sizes), self.steps)
         )
         return xs[0][np.ix_(*index)] if index else xs[0]
 
@@ -225,9 +226,7 @@ class Unslice(Movement):
 
     def ref(self, *xs: Array) -> Array:
         out = np.zeros(_concrete(self.shape), xs[0].dtype)
-        index = tuple(
-            np.arange(n) * k + s for s, n, k in zip(self.starts, xs[0].shape, self.steps)
-        )
+        index = tuple(np.arange(n) * k + s for s, n, k in zip(self.starts, xs[0].shape, self.steps))
         out[np.ix_(*index)] = xs[0]
         return out
 
@@ -506,5 +505,3 @@ def _range(i: Any, size: Dim, x: Value, axis: int) -> tuple[Dim, Dim, int]:
         return at, 1, 1
     raise DTypeError(f"cannot index {x.type} with {type(i).__name__}",
                      "use fm.gather for indices that are values")  # fmt: skip
-
-
