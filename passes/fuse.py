@@ -215,7 +215,7 @@ class Fuse:
 
     def absorb(self, g: Group, n: Node, v: Value) -> None:
         """Moves the whole pointwise group of `v` into `g` if only `n` reads it, each element about
-        once: its values are then computed where they are needed."""
+        once: its values are then computed where they are needed, at the place of `n`."""
         p = self.group_of[v.node]
         if p is g or p.reduces or p.special:
             return
@@ -236,7 +236,6 @@ class Fuse:
         for m in p.nodes:
             self.group_of[m] = g
         g.nodes = [*p.nodes, *g.nodes]
-        g.first = min(g.first, p.first)
         self.groups.remove(p)
         self.decisions.append(Decision(n, f"computes {v.node!r} where it is read"))
 

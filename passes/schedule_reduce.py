@@ -51,6 +51,8 @@ from .tiles import register_tile
 
 VIRTUAL_LANES = 16
 ACCUMULATORS = 4
+MANY_ROWS, BLOCK_ROWS = 1024, 96
+PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
 ENOUGH_ROWS = 4  # rows that make a register tile worth while
 
 
@@ -153,7 +155,25 @@ class _Tiles:
         self.row = self.row_axis()
         self.mr, self.nv = self.tile()
         self.others = [a for a in nest.axes if a is not self.vector and a is not self.row]
-        return self.vectors()
+        return self.row_blocks()
+
+    def row_blocks(self) -> list[Stmt]:
+        """Blocks of rows outside everything else where there are so many rows that they would
+        leave the cache between two panels."""
+        self.first_row: Dim = 0
+        self.row_count: Dim = 1 if self.row is None else self.row.extent
+        rows = self.row_count
+        if self.vector is None or not isinstance(rows, int) or rows <= MANY_ROWS or self.others:
+            return self.vectors()
+        block = max(BLOCK_ROWS // self.mr, 1) * self.mr
+        whole, rest = divmod(rows, block)
+        m = self.nest.names.fresh("m", 0, whole - 1)
+        self.first_row, self.row_count = m * block, block
+        out: list[Stmt] = [loop("serial", m, 0, whole, self.vectors())]
+        if rest:
+            self.first_row, self.row_count = whole * block, rest
+            out += self.vectors()
+        return out
 
     def accumulator_dtype(self) -> DType:
         result = self.nest.stage.result
@@ -196,11 +216,22 @@ class _Tiles:
         vectors = ceildiv(self.vector.extent, self.lanes)
         block = self._packed_block()
         fixed = block // self.lanes if block else None
-        mr, nv = register_tile(rows, vectors, depth, self.target, fixed)
+        mr, nv = register_tile(rows, vectors, depth, self.target, fixed, self.most_rows(rows))
         if not any(self._reuses(a) for a in self.nest.axes if a is not self.vector):
             nv = min(nv, 2)  # no reuse: only latency asks for several accumulators
             mr = min(8, rows) if isinstance(rows, int) else 8
         return mr, nv
+
+    def most_rows(self, rows: Dim) -> int:
+        """Rows a tile may have: fewer where they fall into the same set of the first cache."""
+        assert self.row is not None or rows == 1
+        if self.row is None or (isinstance(rows, int) and rows <= 12):
+            return 12
+        for x, o in self.nest.offsets():
+            stride = coefficient(o, self.row.sym)
+            if isinstance(stride, int) and stride and stride * x.dtype.itemsize % PAGE == 0:
+                return CACHE_WAYS
+        return 12
 
     def _packed_block(self) -> int | None:
         """Panel width of a packed operand: its loads take the vector index modulo it."""
@@ -262,8 +293,10 @@ class _Tiles:
         if self.row is None:
             return self.block({}, 1, start, nv, active)
         row = self.row
-        return tiled(self.nest.names, "r", row.extent, self.mr, "parallel" if share else "serial",
-                     lambda r, size: self.block({row.sym: r}, size, start, nv, active))  # fmt: skip
+        first = self.first_row
+        return tiled(self.nest.names, "r", self.row_count, self.mr,
+                     "parallel" if share else "serial",
+                     lambda r, size: self.block({row.sym: first + r}, size, start, nv, active))  # fmt: skip
 
     def block(self, values: dict[Sym, Dim], mr: int, start: Dim, nv: int,
               active: Dim | None) -> list[Stmt]:  # fmt: skip

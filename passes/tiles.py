@@ -13,6 +13,9 @@ from ..dims import Dim
 from ..target import Target
 
 
+RAGGED = 1.03  # a last panel that is not full costs packing and code, whatever the arithmetic
+
+
 def fits(mr: int, nv: int, target: Target) -> bool:
     """Whether accumulators, one row of vectors and one broadcast fit the register file."""
     return mr * nv + nv + 1 <= target.registers
@@ -50,6 +53,8 @@ def register_tile(rows: Dim, vectors: Dim, depth: Dim, target: Target,
                 for r in _split(m, mr)
                 for v in _split(n, nv)
             )
+            if n % nv:
+                cost *= RAGGED
             key = (cost, abs(nv - 3), -mr, nv)
             if best is None or key < best:
                 best = key
@@ -61,4 +66,5 @@ def register_tile(rows: Dim, vectors: Dim, depth: Dim, target: Target,
 def panel_vectors(columns: Dim, target: Target, lanes: int, rows: Dim, depth: Dim) -> int:
     """Vectors per packed panel of a matrix operand with `columns` columns."""
     vectors = -(-columns // lanes) if isinstance(columns, int) else columns
-    return register_tile(rows, vectors, depth, target)[1]
+    alias = isinstance(depth, int) and depth % 1024 == 0
+    return register_tile(rows, vectors, depth, target, None, 8 if alias else 12)[1]
