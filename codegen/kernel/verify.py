@@ -121,6 +121,7 @@ class _Verifier:
         self.buffers: dict[str, Buffer] = {}
         self.lets: dict[str, DType] = {}
         self.values: dict[str, Expr] = {}
+        self.by_lanes: dict[str, bool] = {}  # of register buffers
         self.facts = Facts()
         self.lane: Sym | None = None
         self.lanes = 0
@@ -248,6 +249,7 @@ class _Verifier:
     def alloc(self, b: Buffer) -> Iterator[str]:
         yield from self.bind(b.name)
         self.buffers[b.name] = b
+        self.by_lanes.pop(b.name, None)
         if b.space == "arg":
             yield f"{b.name} is allocated in space arg, it must be stack or register"
         if not all(isinstance(d, int) and d >= 1 for d in b.shape):
@@ -271,6 +273,7 @@ class _Verifier:
                 yield f"{s.instruction} takes a whole register buffer"
             if len(buffer.shape) != 2 or buffer.shape[0] != buffer.shape[1]:
                 yield f"{s.instruction} needs a square buffer, {s.buffer} is {buffer.shape}"
+            yield from self.row(s.buffer, True)
 
     def dim(self, d: Dim, what: str) -> Iterator[str]:
         for symbol in sorted(free_symbols(d), key=lambda s: s.key):
@@ -323,6 +326,7 @@ class _Verifier:
         if buffer.space != "register" or len(x.indices) != len(buffer.shape) - 1:
             yield f"{show_expr(x)} does not name a row of a register buffer"
             return
+        yield from self.row(x.buffer, True)
         lanes = buffer.shape[-1]
         if not isinstance(lanes, int) or lanes & (lanes - 1):
             yield f"{x.buffer} has {lanes} lanes, {show_expr(x)} needs a power of two"
@@ -341,6 +345,11 @@ class _Verifier:
             return
         if mask is not None and mask.dtype != bool_:
             yield f"the mask is {mask.dtype!r}, it must be b8"
+        if buffer.space == "register":
+            if mask is not None:
+                yield f"an access to register buffer {name} has a mask"
+            by_lanes = bool(indices) and self.lane is not None and indices[-1] == _dim(self.lane)
+            yield from self.row(name, by_lanes)
         for number, (index, extent) in enumerate(zip(indices, buffer.shape)):
             if isinstance(index, Expr):
                 if not index.dtype.is_integer:
@@ -352,11 +361,16 @@ class _Verifier:
             if buffer.space != "register":
                 continue
             last = number == len(indices) - 1
-            if last and self.lane is not None and index == DimExpr((((self.lane,), 1),)):
+            if last and self.lane is not None and index == _dim(self.lane):
                 if extent != self.lanes:
                     yield f"{name} has rows of {extent}, accessed by {self.lanes} lanes"
             else:
                 yield from self.register_index(name, index, extent)
+
+    def row(self, name: str, by_lanes: bool) -> Iterator[str]:
+        """Notes how a register buffer is accessed."""
+        if self.by_lanes.setdefault(name, by_lanes) != by_lanes:
+            yield f"register buffer {name} is accessed both by lanes and by elements"
 
     def register_index(self, name: str, index: Dim, extent: Dim) -> Iterator[str]:
         for symbol in free_symbols(index):
@@ -367,6 +381,10 @@ class _Verifier:
         low, high = bounds(index)
         if low is None or high is None or low < 0 or not isinstance(extent, int) or high >= extent:
             yield f"index {index} of register buffer {name} leaves 0..{extent}"
+
+
+def _dim(s: Sym) -> Dim:
+    return DimExpr((((s,), 1),))
 
 
 def _function(x: Apply) -> Iterator[str]:

@@ -227,7 +227,10 @@ REFUSED = [
     ("vector v in 0..4 { C[v//2] = 1.0f }", "two lanes store to one element of C"),
     ("alloc r: f32[4] in register C[0] = r[1]", r"r\[1\] is loaded before it is stored"),
     ("alloc r: f32[4] in register vector v in 0..4 { C[v] = r[v] }", "loaded before"),
-    ("alloc r: f32[4] in register r[0] = 1.0f C[0] = lanes_add(r)", "combined before"),
+    (
+        "alloc r: f32[4] in register vector v in 0..4 active 3 { r[v] = 1.0f } C[0] = lanes_add(r)",
+        "combined before",
+    ),
     ("for i in 0..2 { alloc r: f32[] in register if i == 0 { r[] = 1.0f } C[i] = r[] }", "loaded"),
     ("C[0] = f32(7 // i64(ids[0]))", "floordiv by 0 is undefined on i64"),
     ("C[0] = f32(7:i32 << 32:i32)", "shl by 32 is undefined on i32"),
