@@ -8,8 +8,9 @@ loop of kind "parallel".
 Loop kinds:
   serial    one iteration after the other;
   parallel  iterations are divided among the parts of a phase: part p of P runs the contiguous
-            share [n*p//P, n*(p+1)//P) of the n iterations. At most one, with only serial loops
-            of one iteration, `Let` and `Alloc` around it. Part 0 alone runs a kernel without one;
+            share [n*p//P, n*(p+1)//P) of the n iterations. Stands in serial loops at most; if a
+            kernel has parallel loops, all its failures and stores to args happen in them, and
+            none loads what another stores. Part 0 alone runs a kernel without any;
   unroll    constant bounds; the body is repeated with the index replaced by each value;
   vector    0..lanes with lanes constant; all iterations at once as one SIMD operation. The body
             holds Let, Store, unroll loops and Fail only. With `active` only the iterations below
@@ -98,7 +99,9 @@ class Store(Stmt):
 
 @dataclass(frozen=True)
 class Alloc(Stmt):
-    """Makes a stack or register buffer for the rest of the block; contents are undefined."""
+    """Makes a stack or register buffer for the rest of the block; contents are undefined.
+
+    Its name may be that of an earlier Alloc of the same block, which is then gone."""
 
     buffer: Buffer
 

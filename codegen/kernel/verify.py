@@ -23,7 +23,7 @@ from ...algorithm import (
     Var,
     walk,
 )
-from ...dims import Dim, DimExpr, Sym, as_sym, bounds, ceildiv, free_symbols
+from ...dims import Dim, DimExpr, Sym, as_sym, bounds, free_symbols
 from ...dtypes import DType, bool_
 from ...errors import InternalError
 from .grammar import NAME, RESERVED
@@ -44,9 +44,10 @@ from .ir import (
     loop_facts,
 )
 from .prove import Facts, unproven_accesses
+from .structure import parallel_fault, vector_fault
 from .text import show_expr, show_head
 
-__all__ = ["check", "parallel_fault", "unproven_accesses", "vector_fault", "verify"]
+__all__ = ["check", "unproven_accesses", "verify"]
 
 _ANY_DTYPE = frozenset(("min", "max", "eq", "ne", "lt", "le", "gt", "ge"))
 _BITS = frozenset(("and", "or", "xor", "not"))
@@ -68,50 +69,6 @@ def verify(kernel: Kernel) -> Iterator[str]:
     yield from _Verifier().kernel(kernel)
 
 
-def parallel_fault(kernel: Kernel) -> str | None:
-    """What is wrong with the number or the place of parallel loops."""
-    body = kernel.body
-    while True:
-        inner = [s for s in body if not isinstance(s, Let | Alloc)]
-        within = [s for s in inner if _holds_parallel((s,))]
-        if not within:
-            return None
-        if len(inner) > 1:
-            return f"only Let and Alloc may stand beside the parallel loop, not {_name(inner)}"
-        loop = within[0]
-        if not isinstance(loop, For):
-            return "a parallel loop stands in a branch"
-        if loop.kind == "parallel":
-            return "a parallel loop stands in another" if _holds_parallel(loop.body) else None
-        if loop.kind != "serial" or ceildiv(loop.hi - loop.lo, loop.step) != 1:
-            return f"loop {loop.sym.name} around the parallel loop is not one serial iteration"
-        body = loop.body
-
-
-def _holds_parallel(body: tuple[Stmt, ...]) -> bool:
-    return any(
-        (isinstance(s, For) and (s.kind == "parallel" or _holds_parallel(s.body)))
-        or (isinstance(s, If) and (_holds_parallel(s.then) or _holds_parallel(s.orelse)))
-        for s in body
-    )
-
-
-def _name(stmts: list[Stmt]) -> str:
-    return ", ".join(repr(show_head(s)) for s in stmts if not _holds_parallel((s,)))
-
-
-def vector_fault(body: tuple[Stmt, ...]) -> str | None:
-    """What a vector loop's body holds that it must not."""
-    for s in body:
-        if isinstance(s, For) and s.kind == "unroll":
-            fault = vector_fault(s.body)
-            if fault:
-                return fault
-        elif not isinstance(s, Let | Store | Fail):
-            return f"a vector loop holds Let, Store, unroll and Fail only, not {show_head(s)!r}"
-    return None
-
-
 class _Verifier:
     """Walks a kernel once; the attributes hold what is in scope."""
 
@@ -121,6 +78,7 @@ class _Verifier:
         self.buffers: dict[str, Buffer] = {}
         self.lets: dict[str, DType] = {}
         self.values: dict[str, Expr] = {}
+        self.allocs: set[str] = set()  # of this block
         self.by_lanes: dict[str, bool] = {}  # of register buffers
         self.facts = Facts()
         self.lane: Sym | None = None
@@ -156,7 +114,7 @@ class _Verifier:
         saved = self.__dict__.copy()
         self.names, self.symbols = self.names.copy(), self.symbols.copy()
         self.buffers, self.lets = self.buffers.copy(), self.lets.copy()
-        self.values = self.values.copy()
+        self.values, self.allocs = self.values.copy(), set()
         if loop is not None:
             yield from self.bind(loop.sym.name)
             self.symbols[loop.sym.name] = (loop.sym, loop.kind)
@@ -247,7 +205,10 @@ class _Verifier:
                 yield "all lanes store to the same element"
 
     def alloc(self, b: Buffer) -> Iterator[str]:
+        if b.name in self.allocs:
+            self.names.discard(b.name)
         yield from self.bind(b.name)
+        self.allocs.add(b.name)
         self.buffers[b.name] = b
         self.by_lanes.pop(b.name, None)
         if b.space == "arg":

@@ -53,6 +53,14 @@ def test_parts_share_iterations_contiguously() -> None:
     assert shares == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
 
 
+def test_every_parallel_loop_is_shared() -> None:
+    text = """kernel k(out C: i64[2,10]) {
+      for i in 0..2 { parallel j in 0..8 { C[i, j] = j } parallel r in 8..10 { C[i, r] = r } } }"""
+    c = np.zeros((2, 10), np.int64)
+    run(parse(text), {"C": c}, part=1, parts=2)
+    assert c.tolist() == [[0, 0, 0, 0, 4, 5, 6, 7, 0, 9]] * 2
+
+
 def test_part_0_alone_runs_a_kernel_without_parallel_loop() -> None:
     kernel = parse("kernel k(out C: i64[1]) { C[0] = C[0] + 1 }")
     c = np.zeros(1, np.int64)
