@@ -124,15 +124,36 @@ class _Hashed(Expr):
         self._hash = hash((type(self).__name__, *key))
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(self) is type(other)
-            and isinstance(other, _Hashed)
-            and self._hash == other._hash
-            and self._key == other._key
-        )
+        return self is other or (isinstance(other, _Hashed) and _same(self, other))
 
     def __hash__(self) -> int:
         return self._hash
+
+
+def _same(a: _Hashed, b: _Hashed) -> bool:
+    """Structural equality, without recursion and in time linear in the distinct parts."""
+    equal: dict[tuple[int, int], tuple[_Hashed, _Hashed]] = {}
+    todo: list[tuple[Any, Any]] = [(a, b)]
+    while todo:
+        x, y = todo.pop()
+        if x is y or (id(x), id(y)) in equal:
+            continue
+        if type(x) is not type(y):
+            return False
+        if isinstance(x, _Hashed):
+            if x._hash != y._hash:
+                return False
+            equal[id(x), id(y)] = (x, y)
+            todo.append((x._key, y._key))
+        elif isinstance(x, tuple):
+            if len(x) != len(y):
+                return False
+            todo.extend(zip(x, y))
+        elif x != y:
+            return False
+    for x, y in equal.values():
+        x._key = y._key  # comparing them once more ends here
+    return True
 
 
 def scalar_bits(value: float | int | bool, dtype: DType) -> int:

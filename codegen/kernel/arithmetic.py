@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dtypes import Array, DType, bool_, float32
+from ...dtypes import Array, DType, bool_
 
 
 def fma(a: Any, b: Any, c: Any) -> Array:
@@ -115,14 +115,15 @@ def _domain(fn: str, right: Any, dtype: DType) -> Any:
 
 
 def convert(x: Any, source: DType, to: DType) -> Any:
-    """`x` converted: float to integer truncates and saturates (NaN is 0), integers wrap."""
+    """`x` converted: float to integer truncates and saturates (NaN is 0), integers wrap.
+
+    16-bit floats come from other types by way of float32, but for float64 to float16.
+    """
     if source == to:
         return x
     x = np.asarray(x)
     if to == bool_:
         return x != 0
-    if 16 in (source.bits * source.is_float, to.bits * to.is_float) and float32 not in (source, to):
-        return convert(convert(x, source, float32), float32, to)
     if not (source.is_float and to.is_integer):
         return x.astype(to.numpy)
     info, whole = np.iinfo(to.numpy), np.trunc(x.astype(np.float64))

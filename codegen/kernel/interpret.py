@@ -97,6 +97,7 @@ class _Machine:
         self.kernel, self.buffers, self.part, self.parts = kernel, buffers, part, parts
         self.symbols: dict[str, Any] = dict(dims)
         self.values: dict[str, Any] = {}
+        self.memo: dict[Expr, Any] = {}  # operations of the current statement
         self.defined: dict[str, Array] = {}  # of register buffers: elements stored so far
         self.live: Array | None = None
         self.failures: list[tuple[int, int]] = []
@@ -125,6 +126,7 @@ class _Machine:
             self.statement(s)
 
     def statement(self, s: Stmt) -> None:
+        self.memo.clear()
         if isinstance(s, Store):
             self.store(s)
         elif isinstance(s, Let):
@@ -263,9 +265,11 @@ class _Machine:
 
     def value(self, e: Expr) -> Any:
         if isinstance(e, Apply):
-            live = True if self.live is None else self.live
-            args = [self.value(a) for a in e.args]
-            return arithmetic.evaluate(e.fn, args, e.args[0].dtype, live)
+            if e not in self.memo:
+                live = True if self.live is None else self.live
+                args = [self.value(a) for a in e.args]
+                self.memo[e] = arithmetic.evaluate(e.fn, args, e.args[0].dtype, live)
+            return self.memo[e]
         if isinstance(e, Load):
             return self.load(e)
         if isinstance(e, Const):

@@ -8,8 +8,9 @@ loop of kind "parallel".
 Loop kinds:
   serial    one iteration after the other;
   parallel  iterations are divided among the parts of a phase: part p of P runs the contiguous
-            share [n*p//P, n*(p+1)//P) of the n iterations. At most one, with only serial loops
-            of one iteration, `Let` and `Alloc` around it. Part 0 alone runs a kernel without one;
+            share [n*p//P, n*(p+1)//P) of the n iterations. Stands in serial loops at most; if a
+            kernel has parallel loops, all its failures and stores to args happen in them, and
+            none loads what another stores. Part 0 alone runs a kernel without any;
   unroll    constant bounds; the body is repeated with the index replaced by each value;
   vector    0..lanes with lanes constant; all iterations at once as one SIMD operation. The body
             holds Let, Store, unroll loops and Fail only. With `active` only the iterations below
@@ -17,14 +18,14 @@ Loop kinds:
 
 A register buffer's indices are constants once unroll loops are expanded, apart from the last one,
 which may be the index of the enclosing vector loop (the lane). Each element, or row of lanes, is
-one SSA value. Only elements stored before are loaded. A buffer that is accessed by lanes has the
-number of lanes as its last dimension.
+one SSA value. Only elements stored before are loaded, and accesses have no mask. A buffer is
+accessed by lanes everywhere, and then has their number as its last dimension, or nowhere.
 
 Where `algorithm` leaves it open: integers convert to integers by wrapping and anything to bool as
-`x != 0`; 16-bit floats are converted from and to float32 only, other types go through it; integer
-floordiv and mod need a divisor that is not 0 and pow an exponent >= 0, in every iteration that
-takes place (the least integer // -1 wraps); round is to even; float floordiv and mod are Python's;
-min and max of zeros of either sign may be either. Fails may share a site.
+`x != 0`; 16-bit floats are made from float32 and other types go through it, except that float64
+to float16 rounds once; integer floordiv and mod need a divisor that is not 0, pow an exponent
+>= 0, in every iteration that takes place (the least integer // -1 wraps); round is to even; float
+floordiv and mod are Python's; min and max of zeros of unlike sign may be either.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Store(Stmt):
 
 @dataclass(frozen=True)
 class Alloc(Stmt):
-    """Makes a stack or register buffer for the rest of the block; contents are undefined."""
+    """Makes a stack or register buffer for the rest of the block; contents are undefined.
+
+    Its name may be that of an earlier Alloc of the same block, which is then gone."""
 
     buffer: Buffer
 

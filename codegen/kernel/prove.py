@@ -183,7 +183,9 @@ def _unproven(
             buffer = buffers[s.buffer]
             yield from _unproven_access(buffer, s.indices, s.mask, facts, lets)
         elif isinstance(s, For):
-            yield from _unproven(s.body, facts.inside(s), buffers, lets)
+            most = bounds(s.hi - s.lo)[1]
+            if most is None or most > 0:
+                yield from _unproven(s.body, facts.inside(s), buffers, lets)
         elif isinstance(s, If):
             yield from _unproven(s.then, facts.assuming(s.cond, lets), buffers, lets)
             yield from _unproven(s.orelse, facts.assuming(s.cond, lets, False), buffers, lets)

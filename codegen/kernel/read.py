@@ -63,6 +63,7 @@ class _Reader(Tokens):
         super().__init__(text)
         self.names: dict[str, DimExpr | DType] = {}  # a symbol, or the dtype of a `let`
         self.buffers: dict[str, Buffer] = {}
+        self.parts: dict[str, Expr] = {}  # what `$1` stands for
 
     # The header
 
@@ -116,9 +117,18 @@ class _Reader(Tokens):
         names, buffers = self.names.copy(), self.buffers.copy()
         out: list[Stmt] = []
         while not self.skip("}"):
-            out.append(self.statement())
+            if self.kinds[self.at] == "part":
+                self.part()
+            else:
+                out.append(self.statement())
         self.names, self.buffers = names, buffers
         return tuple(out)
+
+    def part(self) -> None:
+        """`$1 = expression`, to be read wherever `$1` stands."""
+        name = self.take("part", "a part")
+        self.expect("=")
+        self.parts[name] = self.expr()
 
     def statement(self) -> Stmt:
         word = self.name("a statement")
@@ -289,6 +299,9 @@ class _Reader(Tokens):
             dim = self.dim()
             self.expect("]")
             return Index(dim)
+        if self.tokens[self.at] in self.parts:
+            self.at += 1
+            return self.parts[self.tokens[self.at - 1]]
         word = self.name("a value")
         if word in ("inf", "nan"):
             self.at -= 1

@@ -14,6 +14,7 @@ _TOKEN = re.compile(
     r"|(?P<float>(?:\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+)f?)"
     r"|(?P<int>0x[0-9a-f]+|\d+)"
     rf"|(?P<name>{NAME.pattern})"
+    r"|(?P<part>\$\d+)"
     r"|(?P<sign>\.\.|//|<<|>>|<=|>=|==|!=|[-+*/%&|^!<>=(){}\[\],;:@])"
 )
 _T = TypeVar("_T")

@@ -38,8 +38,8 @@ from .ir import (
     loop_var,
     statements,
 )
+from .structure import parallel_fault, vector_fault
 from .text import show_head
-from .verify import parallel_fault, vector_fault
 
 
 def substitute(stmts: tuple[Stmt, ...], values: Mapping[Sym, Dim]) -> tuple[Stmt, ...]:

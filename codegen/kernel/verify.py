@@ -23,7 +23,7 @@ from ...algorithm import (
     Var,
     walk,
 )
-from ...dims import Dim, DimExpr, Sym, as_sym, bounds, ceildiv, free_symbols
+from ...dims import Dim, DimExpr, Sym, as_sym, bounds, free_symbols
 from ...dtypes import DType, bool_
 from ...errors import InternalError
 from .grammar import NAME, RESERVED
@@ -44,9 +44,10 @@ from .ir import (
     loop_facts,
 )
 from .prove import Facts, unproven_accesses
+from .structure import parallel_fault, vector_fault
 from .text import show_expr, show_head
 
-__all__ = ["check", "parallel_fault", "unproven_accesses", "vector_fault", "verify"]
+__all__ = ["check", "unproven_accesses", "verify"]
 
 _ANY_DTYPE = frozenset(("min", "max", "eq", "ne", "lt", "le", "gt", "ge"))
 _BITS = frozenset(("and", "or", "xor", "not"))
@@ -68,50 +69,6 @@ def verify(kernel: Kernel) -> Iterator[str]:
     yield from _Verifier().kernel(kernel)
 
 
-def parallel_fault(kernel: Kernel) -> str | None:
-    """What is wrong with the number or the place of parallel loops."""
-    body = kernel.body
-    while True:
-        inner = [s for s in body if not isinstance(s, Let | Alloc)]
-        within = [s for s in inner if _holds_parallel((s,))]
-        if not within:
-            return None
-        if len(inner) > 1:
-            return f"only Let and Alloc may stand beside the parallel loop, not {_name(inner)}"
-        loop = within[0]
-        if not isinstance(loop, For):
-            return "a parallel loop stands in a branch"
-        if loop.kind == "parallel":
-            return "a parallel loop stands in another" if _holds_parallel(loop.body) else None
-        if loop.kind != "serial" or ceildiv(loop.hi - loop.lo, loop.step) != 1:
-            return f"loop {loop.sym.name} around the parallel loop is not one serial iteration"
-        body = loop.body
-
-
-def _holds_parallel(body: tuple[Stmt, ...]) -> bool:
-    return any(
-        (isinstance(s, For) and (s.kind == "parallel" or _holds_parallel(s.body)))
-        or (isinstance(s, If) and (_holds_parallel(s.then) or _holds_parallel(s.orelse)))
-        for s in body
-    )
-
-
-def _name(stmts: list[Stmt]) -> str:
-    return ", ".join(repr(show_head(s)) for s in stmts if not _holds_parallel((s,)))
-
-
-def vector_fault(body: tuple[Stmt, ...]) -> str | None:
-    """What a vector loop's body holds that it must not."""
-    for s in body:
-        if isinstance(s, For) and s.kind == "unroll":
-            fault = vector_fault(s.body)
-            if fault:
-                return fault
-        elif not isinstance(s, Let | Store | Fail):
-            return f"a vector loop holds Let, Store, unroll and Fail only, not {show_head(s)!r}"
-    return None
-
-
 class _Verifier:
     """Walks a kernel once; the attributes hold what is in scope."""
 
@@ -121,6 +78,8 @@ class _Verifier:
         self.buffers: dict[str, Buffer] = {}
         self.lets: dict[str, DType] = {}
         self.values: dict[str, Expr] = {}
+        self.allocs: set[str] = set()  # of this block
+        self.by_lanes: dict[str, bool] = {}  # of register buffers
         self.facts = Facts()
         self.lane: Sym | None = None
         self.lanes = 0
@@ -155,7 +114,7 @@ class _Verifier:
         saved = self.__dict__.copy()
         self.names, self.symbols = self.names.copy(), self.symbols.copy()
         self.buffers, self.lets = self.buffers.copy(), self.lets.copy()
-        self.values = self.values.copy()
+        self.values, self.allocs = self.values.copy(), set()
         if loop is not None:
             yield from self.bind(loop.sym.name)
             self.symbols[loop.sym.name] = (loop.sym, loop.kind)
@@ -246,8 +205,12 @@ class _Verifier:
                 yield "all lanes store to the same element"
 
     def alloc(self, b: Buffer) -> Iterator[str]:
+        if b.name in self.allocs:
+            self.names.discard(b.name)
         yield from self.bind(b.name)
+        self.allocs.add(b.name)
         self.buffers[b.name] = b
+        self.by_lanes.pop(b.name, None)
         if b.space == "arg":
             yield f"{b.name} is allocated in space arg, it must be stack or register"
         if not all(isinstance(d, int) and d >= 1 for d in b.shape):
@@ -271,6 +234,7 @@ class _Verifier:
                 yield f"{s.instruction} takes a whole register buffer"
             if len(buffer.shape) != 2 or buffer.shape[0] != buffer.shape[1]:
                 yield f"{s.instruction} needs a square buffer, {s.buffer} is {buffer.shape}"
+            yield from self.row(s.buffer, True)
 
     def dim(self, d: Dim, what: str) -> Iterator[str]:
         for symbol in sorted(free_symbols(d), key=lambda s: s.key):
@@ -323,6 +287,7 @@ class _Verifier:
         if buffer.space != "register" or len(x.indices) != len(buffer.shape) - 1:
             yield f"{show_expr(x)} does not name a row of a register buffer"
             return
+        yield from self.row(x.buffer, True)
         lanes = buffer.shape[-1]
         if not isinstance(lanes, int) or lanes & (lanes - 1):
             yield f"{x.buffer} has {lanes} lanes, {show_expr(x)} needs a power of two"
@@ -341,6 +306,11 @@ class _Verifier:
             return
         if mask is not None and mask.dtype != bool_:
             yield f"the mask is {mask.dtype!r}, it must be b8"
+        if buffer.space == "register":
+            if mask is not None:
+                yield f"an access to register buffer {name} has a mask"
+            by_lanes = bool(indices) and self.lane is not None and indices[-1] == _dim(self.lane)
+            yield from self.row(name, by_lanes)
         for number, (index, extent) in enumerate(zip(indices, buffer.shape)):
             if isinstance(index, Expr):
                 if not index.dtype.is_integer:
@@ -352,11 +322,16 @@ class _Verifier:
             if buffer.space != "register":
                 continue
             last = number == len(indices) - 1
-            if last and self.lane is not None and index == DimExpr((((self.lane,), 1),)):
+            if last and self.lane is not None and index == _dim(self.lane):
                 if extent != self.lanes:
                     yield f"{name} has rows of {extent}, accessed by {self.lanes} lanes"
             else:
                 yield from self.register_index(name, index, extent)
+
+    def row(self, name: str, by_lanes: bool) -> Iterator[str]:
+        """Notes how a register buffer is accessed."""
+        if self.by_lanes.setdefault(name, by_lanes) != by_lanes:
+            yield f"register buffer {name} is accessed both by lanes and by elements"
 
     def register_index(self, name: str, index: Dim, extent: Dim) -> Iterator[str]:
         for symbol in free_symbols(index):
@@ -367,6 +342,10 @@ class _Verifier:
         low, high = bounds(index)
         if low is None or high is None or low < 0 or not isinstance(extent, int) or high >= extent:
             yield f"index {index} of register buffer {name} leaves 0..{extent}"
+
+
+def _dim(s: Sym) -> Dim:
+    return DimExpr((((s,), 1),))
 
 
 def _function(x: Apply) -> Iterator[str]:

@@ -169,8 +169,10 @@ def test_other_conversions() -> None:
     assert bool(convert(np.float32(-0.0), float32, bool_)) is False
     assert float(convert(np.bool_(True), bool_, float32)) == 1.0
     assert float(convert(np.int64(2**24 + 1), int64, float32)) == 2.0**24
-    halfway = np.float64(1 + 2.0**-11 + 2.0**-40)  # float32 rounds it to the middle of two float16
-    assert float(convert(halfway, float64, float16)) == 1.0
+    above = np.float64(1 + 2.0**-11 + 2.0**-40)  # float32 rounds it to the middle of two float16
+    assert float(convert(above, float64, float16)) == 1 + 2.0**-10
+    assert float(convert(np.int64(3 * 2**40 + 1), int64, as_dtype("bf16"))) == 3 * 2**40
+    assert float(convert(np.bool_(True), bool_, float16)) == 1.0
     assert convert(np.float32(1.5), float32, as_dtype("bf16")).dtype == as_dtype("bf16").numpy
 
 

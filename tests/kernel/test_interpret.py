@@ -53,6 +53,14 @@ def test_parts_share_iterations_contiguously() -> None:
     assert shares == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
 
 
+def test_every_parallel_loop_is_shared() -> None:
+    text = """kernel k(out C: i64[2,10]) {
+      for i in 0..2 { parallel j in 0..8 { C[i, j] = j } parallel r in 8..10 { C[i, r] = r } } }"""
+    c = np.zeros((2, 10), np.int64)
+    run(parse(text), {"C": c}, part=1, parts=2)
+    assert c.tolist() == [[0, 0, 0, 0, 4, 5, 6, 7, 0, 9]] * 2
+
+
 def test_part_0_alone_runs_a_kernel_without_parallel_loop() -> None:
     kernel = parse("kernel k(out C: i64[1]) { C[0] = C[0] + 1 }")
     c = np.zeros(1, np.int64)
@@ -227,7 +235,10 @@ REFUSED = [
     ("vector v in 0..4 { C[v//2] = 1.0f }", "two lanes store to one element of C"),
     ("alloc r: f32[4] in register C[0] = r[1]", r"r\[1\] is loaded before it is stored"),
     ("alloc r: f32[4] in register vector v in 0..4 { C[v] = r[v] }", "loaded before"),
-    ("alloc r: f32[4] in register r[0] = 1.0f C[0] = lanes_add(r)", "combined before"),
+    (
+        "alloc r: f32[4] in register vector v in 0..4 active 3 { r[v] = 1.0f } C[0] = lanes_add(r)",
+        "combined before",
+    ),
     ("for i in 0..2 { alloc r: f32[] in register if i == 0 { r[] = 1.0f } C[i] = r[] }", "loaded"),
     ("C[0] = f32(7 // i64(ids[0]))", "floordiv by 0 is undefined on i64"),
     ("C[0] = f32(7:i32 << 32:i32)", "shl by 32 is undefined on i32"),

@@ -114,13 +114,14 @@ class Maker:
         return Apply(fn, tuple(self.expr(dtype, go) for _ in range(count)), dtype)
 
     def store(self) -> Stmt:
-        b = self.pick(*(b for b in self.buffers if b.written or b.space == "register"))
+        rows = "r" if self.lane is not None else "e"  # by lanes or by elements, never both
+        b = self.pick(*(b for b in self.buffers if b.written or b.name.startswith(rows)))
         if b.space == "register":
-            at: tuple[Dim, ...] = (0, self.lane if self.lane is not None else 3)
-        else:
-            at = tuple(self.index(d) for d in b.shape)
-            if self.lane is not None:
-                at = (*at[:-1], self.lane)
+            at = (self.draw(st.integers(0, 1)), 3 if self.lane is None else self.lane)
+            return Store(b.name, at, self.expr(b.dtype))
+        at = tuple(self.index(d) for d in b.shape)
+        if self.lane is not None:
+            at = (*at[:-1], self.lane)
         mask = self.expr(bool_, 2) if self.draw(st.booleans()) else None
         return Store(b.name, at, self.expr(b.dtype), mask)
 
@@ -141,7 +142,9 @@ class Maker:
                 self.pick("simple", "for", "unroll", "vector", "if", "alloc") if depth else "simple"
             )
             if kind == "alloc":
-                out.append(Alloc(Buffer(self.name("r"), float32, (2, 4), "register")))
+                out.append(
+                    Alloc(Buffer(self.name(self.pick("r", "e")), float32, (2, 4), "register"))
+                )
                 self.buffers.append(out[-1].buffer)  # type: ignore[attr-defined]
             elif kind == "if":
                 out.append(If(self.expr(bool_, 2), self.block(depth - 1), self.block(depth - 1)))

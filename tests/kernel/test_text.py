@@ -6,9 +6,10 @@ import math
 import struct
 
 import pytest
-from flowmill.algorithm import Apply, Const, Index, Load, Var
+from flowmill.algorithm import Apply, Const, Expr, Index, Load, Var
 from flowmill.codegen.kernel.ir import Buffer, Kernel, Let, Store
 from flowmill.codegen.kernel.text import parse, show
+from flowmill.codegen.kernel.verify import verify
 from flowmill.dims import sym
 from flowmill.dtypes import as_dtype, bool_, float32, float64, int64
 from flowmill.errors import TextError
@@ -126,6 +127,41 @@ def test_names_that_end_where_dots_begin() -> None:
     assert parse(show(kernel)) == kernel
 
 
+def chain(length: int, shared: bool) -> Expr:
+    """A sum of `length` steps, each using the one before twice if `shared`."""
+    e: Expr = Const(1.5, float32)
+    for n in range(length):
+        e = Apply("mul", (e, e if shared else Const(n, float32)), float32)
+    return e
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_endless_trees_are_written_as_graphs(shared: bool) -> None:
+    kernel = let(chain(400, shared))
+    text = show(kernel)
+    assert len(text) < 20_000
+    assert parse(text) == kernel
+    assert show(parse(text)) == text
+    assert list(verify(kernel)) == []
+
+
+def test_shared_parts_are_named() -> None:
+    x = Load("A", (0,), float32)
+    square = Apply("mul", (Apply("add", (x, Const(1, float32)), float32),) * 2, float32)
+    fourth = Apply("mul", (Apply("sub", (square, x), float32),) * 2, float32)
+    kernel = Kernel("k", (), (Buffer("A", float32, (1,)),), (Let("x", fourth),))
+    assert (
+        show(kernel)
+        == """\
+kernel k(A: f32[1]) {
+  $1 = (A[0] + 1.0f) * (A[0] + 1.0f) - A[0]
+  let x = $1 * $1
+}
+"""
+    )
+    assert parse(show(kernel)) == kernel
+
+
 def test_comments_and_space_are_free() -> None:
     kernel = parse("# first\nkernel k(out C: f32[2]){C[0]=1.0f # one\nC[1]=2.0f}")
     assert [type(s) for s in kernel.body] == [Store, Store]
@@ -150,6 +186,7 @@ ERRORS = [
     ("kernel k() { for i in 0..m {} }", "no dimension or loop variable m", "line 1, column 26"),
     ("kernel k() { for i in 0..8 step 0 {} }", "must be at least 1", "line 1, column 23"),
     ("kernel k(n in 0..) { let x = [n//0] }", "division by 0", "line 1, column 34"),
+    ("kernel k() { let x = $1 }", "expected a value, found '$1'", "line 1, column 22"),
     ("kernel k() {} let", "expected the end, found 'let'", "line 1, column 15"),
     ("kernel k() { 3 }", "expected a statement, found '3'", "line 1, column 14"),
     ("kernel k() { let x = nan(0x1ffffffff):f32 }", "more bits than float32", "line 1, column"),

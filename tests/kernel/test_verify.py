@@ -35,11 +35,12 @@ def parallel(*body: Stmt) -> For:
     return For(sym("p", 0, 3), 0, 4, 1, "parallel", body)
 
 
-def serial(*body: Stmt, hi: int = 8) -> For:
-    return For(sym("i", 0, hi - 1), 0, hi, 1, "serial", body)
+def serial(*body: Stmt) -> For:
+    return For(I8, 0, 8, 1, "serial", body)
 
 
 V = sym("v", 0, 15)
+KEEP_ONE = Store("C", (0, 0), ONE)
 KEEP = Store("C", (0, V), ONE)
 
 RULES: list[tuple[Kernel, str]] = [
@@ -108,6 +109,14 @@ RULES: list[tuple[Kernel, str]] = [
     (kernel(ACC, Store("acc", (0, Index(N)), ONE)), "an index that depends on data"),
     (kernel(Alloc(Buffer("acc", float32, (8,), "register")), vector(Store("acc", (V,), ONE))),
      "acc has rows of 8, accessed by 16 lanes"),
+    (kernel(ACC, Store("acc", (0, 0), ONE, TRUE)), "register buffer acc has a mask"),
+    (kernel(ACC, Store("acc", (0, 0), ONE), Let("x", Load("acc", (0, 0), float32, TRUE))),
+     "register buffer acc has a mask"),
+    (kernel(ACC, Store("acc", (0, 0), ONE), Let("x", LaneReduce("add", "acc", (0,), float32))),
+     "acc is accessed both by lanes and by elements"),
+    (kernel(ACC, Store("acc", (0, 0), ONE), vector(Store("acc", (1, V), ONE))), "both by lanes"),
+    (kernel(Alloc(Buffer("acc", float32, (4, 4), "register")), Store("acc", (0, 0), ONE),
+            Call("transpose", "acc")), "both by lanes"),
     (let(LaneReduce("add", "A", (0,), float32)), "does not name a row of a register buffer"),
     (let(LaneReduce("add", "B", (0,), float32)), "no buffer B here"),
     (kernel(ACC, Let("x", LaneReduce("add", "acc", (), float32))), "does not name a row"),
@@ -122,11 +131,13 @@ RULES: list[tuple[Kernel, str]] = [
     (kernel(ACC, Call("prefetch", "acc", (0, 0))), "prefetch needs memory"),
     (kernel(ACC, Call("transpose", "acc", ())), "transpose needs a square buffer"),
     (kernel(Call("transpose", "A", ())), "takes a whole register buffer"),
-    (kernel(parallel(), parallel()), "only Let and Alloc may stand beside"),
-    (kernel(parallel(), Store("C", (0, 0), ONE)), "only Let and Alloc may stand beside"),
-    (kernel(parallel(serial(parallel()))), "a parallel loop stands in another"),
-    (kernel(If(TRUE, (parallel(),))), "a parallel loop stands in a branch"),
-    (kernel(serial(parallel())), "loop i around the parallel loop is not one serial iteration"),
+    (kernel(parallel(), Store("C", (0, 0), ONE)), "every part would do `C[0, 0] = 1.0f`"),
+    (kernel(parallel(), serial(Fail(0, TRUE, 0))), "every part would do `fail 0 if true at 0`"),
+    (kernel(parallel(serial(parallel()))), "parallel loop p stands in another"),
+    (kernel(If(TRUE, (parallel(),))), "parallel loop p stands in `if true {`"),
+    (kernel(For(I8, 0, 8, 1, "unroll", (parallel(),))), "parallel loop p stands in `unroll"),
+    (kernel(parallel(Store("C", (0, 0), ONE)), parallel(Let("x", Load("C", (0, 0), float32)))),
+     "parallel loop p loads C, stored by another part"),
     (kernel(serial(serial())), "i is named twice"),
 ]  # fmt: skip
 
@@ -143,11 +154,18 @@ def test_violations_are_named(broken: Kernel, violation: str) -> None:
     "right",
     [
         kernel(Let("x", ONE), serial(Let("y", Var("x", float32))), serial(Let("y", ONE))),
-        kernel(ACC, serial(parallel(), hi=1)),
+        kernel(ACC, serial(parallel(KEEP_ONE), parallel(KEEP_ONE)), Let("x", ONE)),
+        kernel(ACC, vector(Store("acc", (0, V), ONE)), ACC, Store("acc", (0, 0), ONE)),
         kernel(ACC, vector(Store("acc", (3, V), Load("A", (0, V), float32)))),
         kernel(Alloc(Buffer("acc", float32, (4, 4), "register")), Call("transpose", "acc")),
     ],
-    ids=["siblings may share names", "one iteration around parallel", "rows of lanes", "transpose"],
+    ids=[
+        "siblings may share names",
+        "parallel loops in a row",
+        "a second alloc",
+        "rows of lanes",
+        "transpose",
+    ],
 )
 def test_right_kernels_pass(right: Kernel) -> None:
     assert list(verify(right)) == []
