@@ -336,7 +336,7 @@ def apt_download(home: Path, packages: list[str], private: bool) -> str:
             command = [*apt, *step]
             done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
             if done.stderr:  # a failed update is a mere warning to apt-get
-                complaints.append(f"apt-get {step[0]}: {last_line(done.stderr)}")
+                complaints.append(f"apt-get {step[0]}: {done.stderr.splitlines()[0]}")
     return "; ".join(complaints) if done.returncode else ""
 
 
