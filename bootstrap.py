@@ -46,6 +46,7 @@ ROOT = Path(__file__).resolve().parent
 ENV = ROOT / ".env"
 PYTHON = ENV / "bin" / "python"
 STAMP = ENV / "stamp"
+COMMANDS = ("demo", "test", "env", "run")
 FORMAT = "1"  # raise it when what this script builds changes; old environments are then rebuilt
 DEBIAN_CA = Path("/etc/ssl/certs/ca-certificates.crt")  # where Debian's pip looks
 
@@ -336,7 +337,7 @@ def apt_download(home: Path, packages: list[str], private: bool) -> str:
             command = [*apt, *step]
             done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
             if done.stderr:  # a failed update is a mere warning to apt-get
-                complaints.append(f"apt-get {step[0]}: {last_line(done.stderr)}")
+                complaints.append(f"apt-get {step[0]}: {done.stderr.splitlines()[0]}")
     return "; ".join(complaints) if done.returncode else ""
 
 
@@ -392,8 +393,9 @@ class Links(html.parser.HTMLParser):
 
 
 def download(address: str, settings: dict[str, str]) -> tuple[bytes, str]:
-    """Body and final address of a file:, http: or https: address."""
-    parts = urllib.parse.urlsplit(address)
+    """Body and final address of a file:, http: or https: address; the address may hold a user name
+    and password, and then the final one does too, while it is of the same host."""
+    parts = whole = urllib.parse.urlsplit(address)
     if parts.scheme not in ("file", "http", "https"):
         raise NotThisWayError(f"{parts.scheme}: addresses are not supported")
     headers = {"Accept": "text/html, */*;q=0.1", "User-Agent": "flowmill-bootstrap"}
@@ -406,7 +408,10 @@ def download(address: str, settings: dict[str, str]) -> tuple[bytes, str]:
         context = ssl.create_default_context(cafile=ca)
         request = urllib.request.Request(parts.geturl(), headers=headers)
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-            return answer.read(), answer.url
+            final = urllib.parse.urlsplit(answer.url)
+            if final[:2] == parts[:2]:
+                final = final._replace(netloc=whole.netloc)
+            return answer.read(), final.geturl()
     except (OSError, ValueError) as error:
         raise NotThisWayError(f"{parts.geturl()}: {error}") from None
 
@@ -497,7 +502,7 @@ def main() -> None:
 
 Remove .env/ to start afresh.""",
     )
-    parser.add_argument("command", choices=("demo", "test", "env", "run"), metavar="command")
+    parser.add_argument("command", choices=COMMANDS, metavar="command")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="passed on", metavar="…")
     args = parser.parse_args()
     if not (ROOT / "setup.cfg").exists():
@@ -517,7 +522,8 @@ Remove .env/ to start afresh.""",
     print(f"ready: {ENV / 'bin' / 'flowmill'} and {PYTHON}")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """`main`, with problems told in words."""
     try:
         main()
     except SetupError as problem:
@@ -529,3 +535,7 @@ if __name__ == "__main__":
         )
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

@@ -17,7 +17,7 @@ import numpy as np
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, IndexLike, axis, extreme
 from ...dims import Dim, maximum, minimum, show
-from ...dtypes import Array, DType, as_dtype, float32, int32, int64, uint8
+from ...dtypes import Array, DType, float32, int32, int64, uint8
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
 from .base import Operand, as_value, graph_function, make, sample
@@ -124,7 +124,7 @@ class MaxPool(Pooling):
         return (make(MaxPoolGrad(**_geometry(self), spatial=x.shape[2:]), index, g),)
 
     def ref(self, *xs: Array) -> Array:
-        return np.asarray(self.windows_ref(xs[0], extreme(as_dtype(xs[0].dtype), -1)).max(-1))
+        return np.asarray(self.windows_ref(xs[0], _least(xs[0].dtype)).max(-1))
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,13 @@ class MaxPoolIndex(Pooling):
         return Compute(axes, (k,), "argmax", value)
 
     def ref(self, *xs: Array) -> Array:
-        fill = extreme(as_dtype(xs[0].dtype), -1)
+        fill = _least(xs[0].dtype)
         return np.asarray(self.windows_ref(xs[0], fill).argmax(-1), np.int64)
+
+
+def _least(dtype: np.dtype[Any]) -> float:
+    """For references: a value that no element of `dtype` lies below."""
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
 def _unravel(flat: Dim, window: Sequence[int]) -> list[Dim]:
