@@ -13,6 +13,8 @@ from .elf_object import STB_LOCAL, read_object
 
 _MAGIC = b"!<arch>\n"
 _HEADER_SIZE = 60
+# Time, owner, group and mode, as `ar` writes them when asked to be reproducible.
+_TABLE, _FILE = b"%-12d%-6d%-6d%-8d" % (0, 0, 0, 0), b"%-12d%-6d%-6d%-8o" % (0, 0, 0, 0o644)
 _SHORT_NAME = 15  # bytes that fit into a header, with the closing slash
 
 
@@ -37,10 +39,11 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
             if s.defined and s.bind != STB_LOCAL:
                 symbols.append((number, s.name.encode() + b"\0"))
 
-    index_size = 4 + 4 * len(symbols) + sum(len(name) for _, name in symbols)
-    at = len(_MAGIC) + _HEADER_SIZE + _even(index_size)
+    index_size = _even(4 + 4 * len(symbols) + sum(len(name) for _, name in symbols))
+    at = len(_MAGIC) + _HEADER_SIZE + index_size
     if long_names:
-        at += _HEADER_SIZE + _even(len(long_names))
+        long_names = long_names.ljust(_even(len(long_names)), b"\n")
+        at += _HEADER_SIZE + len(long_names)
     offsets = []
     for data in members.values():
         offsets.append(at)
@@ -48,11 +51,12 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
     if at >= 1 << 32:
         raise ExportError("an archive cannot exceed 4 GiB", "keep large payloads in a file")
     index = struct.pack(f">{1 + len(symbols)}I", len(symbols), *(offsets[n] for n, _ in symbols))
-    parts = [_MAGIC, *_member(b"/", index + b"".join(name for _, name in symbols))]
+    index += b"".join(name for _, name in symbols)
+    parts = [_MAGIC, *_member(b"/", _TABLE, index.ljust(index_size, b"\0"))]
     if long_names:
-        parts += _member(b"//", bytes(long_names))
+        parts += _member(b"//", b"", bytes(long_names))
     for field, data in zip(fields, members.values()):
-        parts += _member(field, data)
+        parts += _member(field, _FILE, data)
     return b"".join(parts)
 
 
@@ -60,7 +64,6 @@ def _even(size: int) -> int:
     return size + size % 2
 
 
-def _member(name: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Header, contents and padding; no time, owner or group, so that bytes do not vary."""
-    header = b"%-16s%-12d%-6d%-6d%-8s%-10d`\n" % (name, 0, 0, 0, b"100644", len(data))
-    return header, data, b"\n" * (len(data) % 2)
+def _member(name: bytes, meta: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Header, contents and padding; `meta` stands for time, owner, group and mode."""
+    return b"%-16s%-32s%-10d`\n" % (name, meta, len(data)), data, b"\n" * (len(data) % 2)

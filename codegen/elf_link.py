@@ -281,36 +281,51 @@ class Linker:
 
     def _resolve(self, number: int, section: Section, info: int) -> tuple[Patch, int, int]:
         """(patch, target without addend, width) for a relocation type and symbol."""
-        o = self._objects[number]
-        kind = self._kind(o, section, info)
-        identity = self._identities[number][info >> 32]
-        imported, address = self._imported(identity), self._addresses[number][info >> 32]
-        what = f"{o.label}: {kind.name} in {section.name} against {o.symbols[info >> 32].name!r}"
-        if kind.via is Via.NOTHING:
-            return kind.patch, 0, 0
-        if not section.flags & SHF_ALLOC:
-            if kind.via not in (Via.POINTER, Via.OFFSET) or address is None:
-                raise ExportError(f"{what} is not supported")
-            return kind.patch, address, kind.width
-        if kind.via is Via.OFFSET:
-            raise ExportError(f"{what}: a 32-bit address in position-independent code")
-        if kind.via is Via.POINTER and not section.flags & SHF_WRITE:
-            raise ExportError(f"{what}: a pointer in a read-only section")
-        if kind.via is Via.GOT:
-            return kind.patch, self.outputs[".got"].address + 8 * self.got[identity], kind.width
-        if imported is not None:
-            if kind.via is Via.POINTER:
-                return self._pointer(self._dynamic_index[imported]), 0, kind.width
-            if kind.via is Via.BRANCH:
-                stub = self.machine.stub_size * self.stubs[imported]
+        kind = self.machine.kinds[info & 0xFFFFFFFF]  # _scan has met it
+        via, index = kind.via, info >> 32
+        identity, address = self._identities[number][index], self._addresses[number][index]
+        loaded = section.flags & SHF_ALLOC
+        if via is Via.DIRECT or via is Via.BRANCH:
+            if address is not None and loaded:
+                return kind.patch, address, kind.width
+            if via is Via.BRANCH and isinstance(identity, str) and loaded:
+                stub = self.machine.stub_size * self.stubs[identity]
                 return kind.patch, self.outputs[".plt"].address + stub, kind.width
-            raise ExportError(
-                f"{what}: an import cannot be reached directly",
-                "declare it with default visibility and without dso_local",
-            )
-        if address is None:
-            raise ExportError(f"{what}: the symbol is in an empty or dropped section")
-        return (self._pointer(0) if kind.via is Via.POINTER else kind.patch), address, kind.width
+        elif via is Via.GOT:
+            if loaded:
+                return kind.patch, self.outputs[".got"].address + 8 * self.got[identity], kind.width
+        elif via is Via.POINTER:
+            imported = self._imported(identity)
+            if loaded and section.flags & SHF_WRITE:
+                if imported is not None:
+                    return self._pointer(self._dynamic_index[imported]), 0, kind.width
+                if address is not None:
+                    return self._pointer(0), address, kind.width
+            elif address is not None and not loaded:
+                return kind.patch, address, kind.width
+        elif via is Via.OFFSET:
+            if address is not None and not loaded:
+                return kind.patch, address, kind.width
+        else:
+            return kind.patch, 0, 0
+        raise self._refusal(number, section, info)
+
+    def _refusal(self, number: int, section: Section, info: int) -> ExportError:
+        """Why a relocation of a known kind cannot be done."""
+        o, kind = self._objects[number], self.machine.kinds[info & 0xFFFFFFFF]
+        identity = self._identities[number][info >> 32]
+        why, advice = "the symbol is in an empty or dropped section", ""
+        if not section.flags & SHF_ALLOC:
+            why = "not supported in debug information"
+        elif kind.via is Via.OFFSET:
+            why = "a 32-bit address in position-independent code"
+        elif kind.via is Via.POINTER and not section.flags & SHF_WRITE:
+            why = "a pointer in a read-only section"
+        elif self._imported(identity) is not None:
+            why = "an import cannot be reached directly"
+            advice = "declare it with default visibility and without dso_local"
+        what = f"{o.label}: {kind.name} in {section.name} against {o.symbols[info >> 32].name!r}"
+        return ExportError(f"{what}: {why}", advice)
 
     def _pointer(self, symbol: int) -> Patch:
         """A patch that leaves a pointer to the loader; `symbol` 0 means this library."""
