@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ..dims import Dim, Sym, as_sym
 from ..target import Target
+from .clock import counter
 from .emit import NO_ERROR, emit_kernel
 from .expressions import ZERO_BYTES, ZEROS, Expressions
 from .kernel.program import (
@@ -187,14 +188,13 @@ class _Entry:
         """Clock reading number `k`, where a profile is asked for (`clock` "": never)."""
         if not clock:
             return
-        # user programs may not read the cycle counter of most AArch64 systems
-        read = "cycle" if self.target.triple.startswith("x86") else "steady"
+        read = counter(self.target.triple)
         wanted = text.emit(f"icmp ne ptr {clock}, null")
         yes, after = text.new_label("tick"), text.new_label("go")
         text.line(f"br i1 {wanted}, label %{yes}, label %{after}")
         text.start_block(yes)
-        self.declarations.add(f"declare i64 @llvm.read{read}counter()")
-        now = text.emit(f"call i64 @llvm.read{read}counter()")
+        self.declarations.add(f"declare i64 @{read}()")
+        now = text.emit(f"call i64 @{read}()")
         at = text.emit(f"getelementptr i64, ptr {clock}, i64 {k}")
         text.line(f"store i64 {now}, ptr {at}, align 8")
         text.line(f"br label %{after}")
