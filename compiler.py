@@ -31,6 +31,7 @@ class Compiled:
     optimised: Function
     fused: Function
     program: Program
+    level: int = 2
     works: list[Work] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -54,7 +55,7 @@ def compile_function(function: Function, target: Target, level: int = 2,
     program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
     if watch:
         watch("program", program)
-    return Compiled(function, optimised, grouped, program, works, notes)
+    return Compiled(function, optimised, grouped, program, level, works, notes)
 
 
 def copied(function: Function) -> Function:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ..dims import Dim, Sym, as_sym
 from ..target import Target
+from .clock import counter
 from .emit import NO_ERROR, emit_kernel
 from .expressions import ZERO_BYTES, ZEROS, Expressions
 from .kernel.program import (
@@ -68,10 +69,12 @@ class _Entry:
         for stem, phases, copies in ((p.name, p.phases, p.copies), (f"{p.name}_prepare",
                                                                    p.prepare, ())):  # fmt: skip
             names = []
+            tick = 0
             for k, phase in enumerate(phases):
                 names.append(f"{stem}.phase{k}")
-                out.append(self.phase(names[-1], phase))
-            out.append(self.entry(stem, phases, names, copies))
+                out.append(self.phase(names[-1], phase, tick))
+                tick += len(phase.timed)
+            out.append(self.entry(stem, phases, names, copies, timed=stem == p.name))
         return out
 
     # --- pieces of the frame ----------------------------------------------------------------
@@ -108,12 +111,16 @@ class _Entry:
 
     # --- functions --------------------------------------------------------------------------
 
-    def phase(self, name: str, phase: Phase) -> str:
-        """One part's share of a phase: its launches in order."""
+    def phase(self, name: str, phase: Phase, tick: int) -> str:
+        """One part's share of a phase: its launches in order. Where they are timed one by one,
+        the first ends with clock reading number `tick + 1`; the last is read by the entry."""
         text, ex = self.begin()
         part = text.emit("sext i32 %part32 to i64")
         parts = text.emit("sext i32 %parts32 to i64")
-        for launch in phase.launches:
+        clock = self.field(text, PROFILE, "ptr") if len(phase.timed) > 1 else ""
+        for k, launch in enumerate(phase.launches):
+            if clock and k:
+                self.tick(text, clock, tick + k)
             self.launch(text, ex, launch, part, parts)
         self.declarations |= text.declarations
         head = (f"define internal void @{name}(ptr %frame, i32 %part32, i32 %parts32) "
@@ -129,7 +136,7 @@ class _Entry:
         text.line(f"call void @{launch.kernel}({args})")
 
     def entry(self, name: str, phases: tuple[Phase, ...], names: list[str],
-              copies: tuple[tuple[Slot, Slot, Dim], ...]) -> str:  # fmt: skip
+              copies: tuple[tuple[Slot, Slot, Dim], ...], timed: bool) -> str:  # fmt: skip
         """Runs the phases in order; leaves at the first error, before anything is committed."""
         text, ex = self.begin()
         text.line(f"store i64 {NO_ERROR - (1 << 64)}, ptr %frame, align 8")
@@ -138,10 +145,13 @@ class _Entry:
             threads = self.field(text, THREADS, "i64")
             fork = self.field(text, PARALLEL_FOR, "ptr")
             user = self.field(text, USER, "ptr")
-        clock = self.field(text, PROFILE, "ptr") if phases else ""
-        for k, (phase, function) in enumerate(zip(phases, names)):
+        clock = self.field(text, PROFILE, "ptr") if timed else ""
+        tick = 0
+        self.tick(text, clock, tick)
+        for phase, function in zip(phases, names):
             self.run_phase(text, ex, phase, function, threads, fork, user)
-            self.tick(text, clock, k)
+            tick += len(phase.timed)
+            self.tick(text, clock, tick)
             if can_fail:
                 self.leave_on_error(text)
         for to, source, size in copies:
@@ -149,6 +159,7 @@ class _Entry:
             text.line(f"call void @llvm.memmove.p0.p0.i64(ptr {a}, ptr {b}, "
                       f"i64 {ex.dim(size)}, i1 false)")  # fmt: skip
             self.declarations.add("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+        self.tick(text, clock, tick + 1)
         self.declarations |= text.declarations
         body = text.text(f"define i32 @{name}(ptr %frame) {self.target.attributes}")
         return body.replace("  ret void\n}", "  ret i32 0\n}")
@@ -174,14 +185,17 @@ class _Entry:
         text.start_block(after)
 
     def tick(self, text: FunctionText, clock: str, k: int) -> None:
-        """Where a profile is asked for, the time after each phase, in the CPU's counter."""
+        """Clock reading number `k`, where a profile is asked for (`clock` "": never)."""
+        if not clock:
+            return
+        read = counter(self.target.triple)
         wanted = text.emit(f"icmp ne ptr {clock}, null")
         yes, after = text.new_label("tick"), text.new_label("go")
         text.line(f"br i1 {wanted}, label %{yes}, label %{after}")
         text.start_block(yes)
-        self.declarations.add("declare i64 @llvm.readcyclecounter()")
-        now = text.emit("call i64 @llvm.readcyclecounter()")
-        at = text.emit(f"getelementptr i64, ptr {clock}, i64 {k + 1}")
+        self.declarations.add(f"declare i64 @{read}()")
+        now = text.emit(f"call i64 @{read}()")
+        at = text.emit(f"getelementptr i64, ptr {clock}, i64 {k}")
         text.line(f"store i64 {now}, ptr {at}, align 8")
         text.line(f"br label %{after}")
         text.start_block(after)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..algorithm import Apply, Compute, Expr, Load, walk
 from ..dims import Dim, bounds, product
+from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
 from ..graph.ops.fused import Fused
@@ -275,7 +276,7 @@ class Fuse:
             if self.is_source(n):
                 for v in n.outputs:
                     new[v] = v
-        for g in sorted(self.groups, key=lambda g: g.first):
+        for g in self.in_order():
             self.emit(g, interner, new)
         fn = self.function
         return Function(
@@ -284,6 +285,25 @@ class Fuse:
             tuple((var, new[v]) for var, v in fn.updates),
             tuple(new[v] for v in fn.effects),
         )  # fmt: skip
+
+    def in_order(self) -> list[Group]:
+        """The groups by their first node, but each after those it reads from: a group that took
+        in an earlier one begins before values its own nodes read."""
+        out: dict[int, Group] = {}
+        for root in sorted(self.groups, key=lambda g: g.first):
+            stack = [root]
+            while stack:
+                g = stack[-1]
+                sources = {id(s): s for n in g.nodes for v in self.through(n)
+                           if (s := self.group_of.get(v.node)) is not None and s is not g}  # fmt: skip
+                waiting = [s for k, s in sources.items() if k not in out]
+                if len(stack) > len(self.groups):
+                    raise InternalError(f"fusion made a cycle through {g.anchor!r}")
+                if waiting and id(g) not in out:
+                    stack.extend(waiting[:1])
+                else:
+                    out.setdefault(id(g), stack.pop())
+        return list(out.values())
 
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()

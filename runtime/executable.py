@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import config
 from ..codegen.emit import INDEX_BITS, NO_ERROR
 from ..codegen.kernel import program as frame_layout
 from ..dims import DimExpr, Sym, evaluate, free_symbols, show
@@ -37,6 +38,7 @@ class Frame:
         self.memory = aligned(8 * self.words).view(np.int64)
         self.arena_bytes = -1
         self.arena: Array = aligned(0)
+        self.clock: Array | None = None  # where readings for a profile go
 
     @property
     def address(self) -> int:
@@ -85,6 +87,10 @@ class Executable:
         self._fast: FastCall | None = None
         self._fast_frame: Frame | None = None
         self._fast_limits: tuple[int, ...] = ()
+        self.clock: Array | None = None  # readings of a profile
+        self._report = config.integer("debug") >= 2
+        if self._report:
+            self.start_clock()
 
     # --- runs -------------------------------------------------------------------------------
 
@@ -98,7 +104,23 @@ class Executable:
         f.set(frame_layout.VARIABLES, ctypes.addressof(self.variable_table))
         f.set(frame_layout.CONSTANTS, ctypes.addressof(self.constant_table))
         f.set(frame_layout.PREPARED, int(self.prepared.ctypes.data))
+        if self.clock is not None:
+            f.clock = self.clock
+            f.set(frame_layout.PROFILE, int(self.clock.ctypes.data))
         return f
+
+    def start_clock(self) -> Array:
+        """Makes every run from now on leave its clock readings in the array returned: at the start,
+        after each of the manifest's steps, at the end. One run at a time."""
+        self.clock = np.zeros(len(self.manifest.steps) + 2, np.int64)
+        self._free.clear()
+        self._fast, self._fast_frame, self._fast_limits = None, None, ()
+        return self.clock
+
+    def stop_clock(self) -> None:
+        """Ends `start_clock`."""
+        self.clock = None
+        self._free.clear()
 
     def run(self, inputs: Sequence[Any], outputs: Sequence[Array | None] | None = None
             ) -> list[Array]:  # fmt: skip
@@ -117,6 +139,10 @@ class Executable:
             self.enter(f, lambda: self._call(f.address), dims)
         finally:
             self._free.append(f)
+        if self._report and self.clock is not None:
+            from .profile import print_run
+
+            print_run(m, self.clock, dims, self.threads)
         return outs
 
     def enter(self, f: Frame, call: Any, dims: dict[str, int]) -> None:
@@ -166,6 +192,8 @@ class Executable:
         m = self.manifest
         limits = tuple(dims[s.name] for s in m.symbols)
         if self.written or m.sites or not supported() or self._fast_limits == limits:
+            return
+        if self.clock is not None:
             return
         caps = {s.name: max(new, old) for s, new, old in zip(
             m.symbols, limits, self._fast_limits or limits)}  # fmt: skip

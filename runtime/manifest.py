@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..codegen.kernel.program import Array as ProgramArray
-from ..codegen.kernel.program import Phase, Program
-from ..dims import Dim, as_sym, parse, show, sym
+from ..codegen.kernel.program import Launch, Program
+from ..dims import Dim, as_sym, parse, show, sym, total
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError
 
@@ -49,14 +49,16 @@ class SiteInfo:
 
 
 @dataclass(frozen=True)
-class PhaseInfo:
-    """A phase for profiles: its label, the user's line, arithmetic and bytes moved."""
+class Step:
+    """What a profile times: the kernel's name, what it computes, where the user wrote that,
+    arithmetic and bytes moved, and the number of its phase."""
 
+    kernel: str
     label: str
     loc: Loc
     flops: Dim
     bytes: Dim
-    launches: int
+    phase: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Manifest:
     arena_bytes: Dim
     peak_bytes: Dim
     sites: tuple[SiteInfo, ...]
-    phases: tuple[PhaseInfo, ...]
+    steps: tuple[Step, ...]
 
     @staticmethod
     def of(p: Program) -> Manifest:
@@ -91,7 +93,7 @@ class Manifest:
             areas(p.inputs), areas(p.outputs), areas(p.variables), p.written, p.constants,
             p.prepared_bytes, p.prepared_from, bool(p.prepare), p.arena_bytes, p.peak_bytes,
             tuple(SiteInfo(s.code, s.text, s.loc, s.shape) for s in p.sites),
-            tuple(_phase(x) for x in p.phases),
+            tuple(_step(group, k) for k, x in enumerate(p.phases) for group in x.timed),
         )  # fmt: skip
 
     def text(self) -> str:
@@ -117,13 +119,11 @@ class Manifest:
             raise ModelError(f"the manifest of a compiled program is damaged: {e}") from None
 
 
-def _phase(p: Phase) -> PhaseInfo:
-    flops: Dim = 0
-    moved: Dim = 0
-    for launch in p.launches:
-        flops, moved = flops + launch.flops, moved + launch.bytes
-    label = " ; ".join(x.label for x in p.launches)
-    return PhaseInfo(label, p.launches[0].locs[0], flops, moved, len(p.launches))
+def _step(group: tuple[Launch, ...], phase: int) -> Step:
+    first = group[0]
+    label = " ; ".join(launch.label for launch in group)
+    return Step(first.kernel, label, first.locs[0], total(x.flops for x in group),
+                total(x.bytes for x in group), phase)  # fmt: skip
 
 
 def _plain(x: Any, leaf: Any) -> Any:
@@ -164,6 +164,6 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         peak_bytes=dim(raw["peak_bytes"]),
         sites=tuple(SiteInfo(s["code"], s["text"], loc(s["loc"]),
                              tuple(dim(d) for d in s["shape"])) for s in raw["sites"]),
-        phases=tuple(PhaseInfo(p["label"], loc(p["loc"]), dim(p["flops"]), dim(p["bytes"]),
-                               int(p["launches"])) for p in raw["phases"]),
+        steps=tuple(Step(s["kernel"], s["label"], loc(s["loc"]), dim(s["flops"]), dim(s["bytes"]),
+                         int(s["phase"])) for s in raw["steps"]),
     )  # fmt: skip

@@ -58,11 +58,12 @@ def support() -> ctypes.CDLL:
 
 def _support_sources() -> str:
     folder = Path(__file__).resolve().parent.parent / "codegen"
-    names = ("pool.py", "pool_life.py", "pycall.py")
+    names = ("clock.py", "pool.py", "pool_life.py", "pycall.py")
     return "\n".join((folder / n).read_text() for n in names)
 
 
 def _build_support() -> bytes:
+    from ..codegen.clock import clock_ir
     from ..codegen.elf import link_shared
     from ..codegen.objects import object_code
     from ..codegen.pool import pool_ir
@@ -72,9 +73,10 @@ def _build_support() -> bytes:
     target = host()
     head = f'target triple = "{target.triple}"\n'
     objects = [object_code(head + pool_ir(target.triple), target),
-               object_code(head + pycall_ir(), target)]  # fmt: skip
+               object_code(head + pycall_ir(), target),
+               object_code(head + clock_ir(target.triple), target)]  # fmt: skip
     exports = ["fm_pool_parallel_for", "fm_pool_open", "fm_pool_close", "fm_pool_threads",
-               "fm_pycall", "fm_pycall_claim", "fm_pycall_release"]  # fmt: skip
+               "fm_clock", "fm_pycall", "fm_pycall_claim", "fm_pycall_release"]  # fmt: skip
     return link_shared(objects, soname="libflowmill_support.so", exports=exports)
 
 

@@ -19,9 +19,8 @@ from ..graph.definition import Graph, current_graph, initial_values
 from ..graph.ir import CALLS, Function, Interner, Value, topological
 from ..graph.ops.base import graph_function
 from ..graph.ops.source import Constant, Input
-from . import cache, native
+from . import build, native
 from .executable import Executable
-from .manifest import Manifest
 from .state import State
 
 
@@ -81,6 +80,11 @@ class Session:
                 return outs[0] if signature.single else signature.rebuild(outs)
         results = e.run(inputs, None if out is None else _flat_out(fetches, out, e))
         return signature.rebuild(results)
+
+    def bound(self, fetches: Any, feeds: Mapping[Any, Any]) -> tuple[Executable, list[Any]]:
+        """The compiled program of these fetches and feeds, and its inputs in order."""
+        signature = self._find(fetches, feeds)
+        return signature.executable, [feeds[k] for k in signature.feeds]
 
     def make_callable(self, fetches: Any, feeds: Sequence[Any] = ()) -> Callable[..., Any]:
         """A function of the feeds' arrays, in order, returning what `run` would. Cheaper per call
@@ -172,11 +176,7 @@ class Session:
 
     def executable(self, function: Function) -> Executable:
         """The compiled program of a function, from the cache or made now."""
-        from ..graph.printer import show
-
-        target = self._target()
-        key = cache.key(show(function), repr(target), str(self.level))
-        entry = cache.fetch(key) or cache.store(key, *_build(function, target, self.level))
+        entry = build.entry(function, self._target(), self.level)
         for n in function.nodes():
             if isinstance(n.op, Constant):
                 self._constants.setdefault(n.op.data.digest, n.op.data.array)
@@ -280,20 +280,6 @@ def _with_fed(function: Function, inner: Sequence[Value], fed: Sequence[Value],
 def _origin(function: Function, fed: Iterable[Value]) -> dict[Value, Value]:
     """Input of the function -> the fed value it stands for: given ones come first, in order."""
     return dict(zip(function.inputs, fed))
-
-
-def _build(function: Function, target: Any, level: int) -> tuple[bytes, str]:
-    """A function compiled: its shared object and the text of its manifest."""
-    from ..codegen.elf import link_shared
-    from ..codegen.objects import object_code
-    from ..codegen.program import emit_module
-    from ..compiler import compile_function
-
-    compiled = compile_function(function, target, level)
-    code = object_code(emit_module([compiled.program], target), target)
-    library = link_shared(code, soname=f"lib{function.name}.so",
-                          exports=native.exports_of([function.name]))  # fmt: skip
-    return library, Manifest.of(compiled.program).text()
 
 
 def _frozen(fetches: Any) -> Any:

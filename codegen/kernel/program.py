@@ -9,6 +9,9 @@ Native frame, the only argument of a program's entry points (byte offsets):
     0 i64 error word   8 ptr parallel_for   16 ptr user   24 i64 threads   32 ptr variables[]
     40 ptr constants[]   48 ptr prepared   56 ptr arena   64 ptr profile   72 ptr host
     80 ptr arguments[]: inputs, then outputs; then i64 dims[]
+
+`profile`, where it is not null, points to i64s that a run fills with readings of the CPU's clock:
+at its start, after each of the program's `timed` steps, and at its end.
 """
 
 from __future__ import annotations
@@ -77,6 +80,13 @@ class Phase:
 
     launches: tuple[Launch, ...]
     parts: Dim
+
+    @property
+    def timed(self) -> tuple[tuple[Launch, ...], ...]:
+        """What a profile times: each launch where one thread runs them all, else the phase."""
+        if self.parts == 1:
+            return tuple((launch,) for launch in self.launches)
+        return (self.launches,)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from .ir import (
 )
 from .tokens import Tokens
 
-_DTYPES: dict[str, DType] = {d.short: d for d in ALL}
+DTYPES: dict[str, DType] = {d.short: d for d in ALL}
 _KINDS: dict[str, Kind] = {word: kind for kind, word in LOOPS.items()}
 _SPACES: dict[str, Space] = {"arg": "arg", "stack": "stack", "register": "register"}
 _BINARY = {sign: (fn, tight) for fn, (sign, tight) in INFIX.items()}
@@ -51,12 +51,12 @@ def parse(text: str) -> Kernel:
     Raises TextError, naming line and column, for anything else.
     """
     try:
-        return _Reader(text).kernel()
+        return Reader(text).kernel()
     except RecursionError:
         raise TextError("kernel text: nested too deeply") from None
 
 
-class _Reader(Tokens):
+class Reader(Tokens):
     """Recursive descent; `names` and `buffers` hold what is in scope."""
 
     def __init__(self, text: str) -> None:
@@ -100,7 +100,7 @@ class _Reader(Tokens):
     def buffer(self, written: bool = False, of_alloc: bool = False) -> Buffer:
         name = self.name("a buffer's name")
         self.expect(":")
-        dtype = self.choice(_DTYPES, "a data type")
+        dtype = self.choice(DTYPES, "a data type")
         self.expect("[")
         shape = self.sequence("]", self.dim)
         space: Space = "arg"
@@ -333,7 +333,7 @@ class _Reader(Tokens):
             return _apply(word, args)
         if word == "select" and len(args) == 3:
             return Select(*args)
-        dtype = _DTYPES.get(word.removeprefix("bits_"))
+        dtype = DTYPES.get(word.removeprefix("bits_"))
         if dtype is not None and len(args) == 1:
             return Bitcast(args[0], dtype) if word.startswith("bits_") else Cast(args[0], dtype)
         self.at = start
@@ -351,7 +351,7 @@ class _Reader(Tokens):
         if token.endswith("f") and kind == "float":
             token, dtype = token[:-1], float32
         elif self.skip(":"):
-            dtype = self.choice(_DTYPES, "a data type")
+            dtype = self.choice(DTYPES, "a data type")
         if kind == "int":
             if dtype.is_integer:
                 return Const(sign * int(token, 0), dtype)

@@ -66,7 +66,7 @@ from .ir import (
 )
 from .read import parse
 
-__all__ = ["parse", "show", "show_access", "show_expr", "show_head", "show_stmts"]
+__all__ = ["parse", "show", "show_access", "show_bounds", "show_expr", "show_head", "show_stmts"]
 
 _SHARED_SIZE = 8  # parts of fewer operations are repeated rather than named
 _DEEP = 50  # parts this deep are named, so that no recursion here or in the parser is deeper
@@ -74,7 +74,7 @@ _DEEP = 50  # parts this deep are named, so that no recursion here or in the par
 
 def show(kernel: Kernel) -> str:
     """The text of `kernel`, ending in a line break."""
-    dims = [f"{as_sym(d).name} in {_bounds(as_sym(d))}" for d in kernel.dims]
+    dims = [f"{as_sym(d).name} in {show_bounds(as_sym(d))}" for d in kernel.dims]
     params = [("out " if b.written else "") + _buffer(b) for b in kernel.params]
     head = f"kernel {kernel.name}({', '.join(dims + params)}) {{\n"
     return head + show_stmts(kernel.body, 1) + "}\n"
@@ -149,10 +149,11 @@ def _loop_name(s: For) -> str:
     (low, high), multiple = loop_facts(s.lo, s.hi, s.step)
     if (var.lo, var.hi, var.multiple) == (low, high, multiple):
         return var.name
-    return f"{var.name}{{{_bounds(var)}}}"
+    return f"{var.name}{{{show_bounds(var)}}}"
 
 
-def _bounds(s: Sym) -> str:
+def show_bounds(s: Sym) -> str:
+    """What a symbol may be: `1..`, `0..=64 by 8`."""
     high = "" if s.hi is None else f"={s.hi}"
     return f"{s.lo}..{high}" + (f" by {s.multiple}" if s.multiple != 1 else "")
 

@@ -11,6 +11,7 @@ from .grammar import NAME
 
 _TOKEN = re.compile(
     r"(?P<skip>(?:\s+|\#[^\n]*)+)"
+    r"|(?P<string>\"(?:[^\"\\\n]|\\.)*\")"
     r"|(?P<float>(?:\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+)f?)"
     r"|(?P<int>0x[0-9a-f]+|\d+)"
     rf"|(?P<name>{NAME.pattern})"
@@ -22,6 +23,8 @@ _T = TypeVar("_T")
 
 class Tokens:
     """The tokens of `text` and a place among them. Errors are TextErrors with line and column."""
+
+    what = "kernel text"
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -49,7 +52,7 @@ class Tokens:
         p = self.starts[self.at] if position is None else position
         line, column = self.text.count("\n", 0, p) + 1, p - self.text.rfind("\n", 0, p)
         shown = self.text.split("\n")[line - 1].strip()
-        raise TextError(f"kernel text: {what}", f"line {line}, column {column}: {shown}")
+        raise TextError(f"{self.what}: {what}", f"line {line}, column {column}: {shown}")
 
     def peek(self, text: str) -> bool:
         return self.tokens[self.at] == text

@@ -1,0 +1,237 @@
+"""Programs as text: `show` prints one with its kernels, `parse` reads it back.
+
+    program train(batch in 1..) {
+      memory arena 2048*batch peak 1536*batch prepared 0
+      input "x": f32[batch,784]
+      output "y0": f32[]
+      variable "fc/kernel": f32[784,10] written
+      constant 1f0c99a2
+      prepared from 0
+      site index "gather" [batch,16] @"net.py":12 "embed"
+      phase parts min(batch//4, 256) {
+        matmul_0(argument[0], variable[0], arena[0] ; batch) flops 15680*batch bytes 3136*batch
+          as "matmul+relu" @"net.py":9 "fc"
+      }
+      copy variable[0] = arena[64] bytes 31360
+    }
+    kernel matmul_0(...) { ... }
+
+A launch names its kernel, where its buffers lie, and behind `;` its dimensions; `site n` numbers
+its first error. Places are written without the folder of the file: what `parse(show(p))` gives
+differs from `p` in these alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from ...dims import Dim, DimExpr, as_sym, sym
+from ...dims import show as show_dim
+from ...errors import UNKNOWN, Loc
+from .ir import Kernel
+from .program import Array, Launch, Phase, Program, Site, Slot, SlotKind
+from .read import DTYPES, Reader
+from .text import parse as parse_kernel
+from .text import show as show_kernel
+from .text import show_bounds
+
+_SLOTS: dict[str, SlotKind] = {kind: kind for kind in get_args(SlotKind)}
+_KERNEL = re.compile(r"^kernel ", re.MULTILINE)
+
+
+def show(program: Program) -> str:
+    """The text of a program: how it runs, then its kernels."""
+    return "\n".join([show_body(program), *(show_kernel(k) for k in program.kernels)])
+
+
+def show_body(p: Program) -> str:
+    """The text of a program without its kernels."""
+    dims = ", ".join(f"{as_sym(d).name} in {show_bounds(as_sym(d))}" for d in p.dims)
+    out = [f"program {p.name}({dims}) {{",
+           f"  memory arena {show_dim(p.arena_bytes)} peak {show_dim(p.peak_bytes)} "
+           f"prepared {p.prepared_bytes}"]  # fmt: skip
+    out += [f"  input {_array(a)}" for a in p.inputs]
+    out += [f"  output {_array(a)}" for a in p.outputs]
+    out += [f"  variable {_array(a)}" + (" written" if k in p.written else "")
+            for k, a in enumerate(p.variables)]  # fmt: skip
+    out += [f'  constant "{digest}"' for digest in p.constants]
+    if p.prepared_from:
+        out.append(f"  prepared from {', '.join(map(str, p.prepared_from))}")
+    out += [f"  site {s.code} {json.dumps(s.text)} [{','.join(map(show_dim, s.shape))}]"
+            f"{_loc(s.loc)}" for s in p.sites]  # fmt: skip
+    for word, phases in (("prepare", p.prepare), ("phase", p.phases)):
+        for phase in phases:
+            out.append(f"  {word} parts {show_dim(phase.parts)} {{")
+            out += [line for launch in phase.launches for line in _launch(launch)]
+            out.append("  }")
+    out += [f"  copy {to} = {source} bytes {show_dim(size)}" for to, source, size in p.copies]
+    return "\n".join([*out, "}"]) + "\n"
+
+
+def _array(a: Array) -> str:
+    return f"{json.dumps(a.name)}: {a.dtype.short}[{','.join(map(show_dim, a.shape))}]"
+
+
+def _loc(loc: Loc) -> str:
+    if loc.file == UNKNOWN.file and not loc.layer:
+        return ""
+    place = f" @{json.dumps(Path(loc.file).name)}:{loc.line}"
+    return place + (f" {json.dumps(loc.layer)}" if loc.layer else "")
+
+
+def _launch(x: Launch) -> list[str]:
+    slots = ", ".join(map(str, x.slots))
+    dims = (" ; " if x.slots else "; ") + ", ".join(map(show_dim, x.dims)) if x.dims else ""
+    site = f" site {x.site}" if x.site else ""
+    return [f"    {x.kernel}({slots}{dims}) flops {show_dim(x.flops)} bytes {show_dim(x.bytes)}{site}",
+            f"      as {json.dumps(x.label)}" + "".join(map(_loc, x.locs))]  # fmt: skip
+
+
+def parse(text: str) -> Program:
+    """The program that `show` wrote as `text`.
+
+    Raises TextError, naming line and column, for anything else.
+    """
+    starts = [m.start() for m in _KERNEL.finditer(text)] + [len(text)]
+    kernels = []
+    for at, end in zip(starts, starts[1:]):
+        above = "\n" * text.count("\n", 0, at)  # errors count lines in the whole text
+        kernels.append(parse_kernel(above + text[at:end]))
+    return _Reader(text[: starts[0]]).program(tuple(kernels))
+
+
+_T = TypeVar("_T")
+
+
+class _Reader(Reader):
+    what = "program text"
+
+    def program(self, kernels: tuple[Kernel, ...]) -> Program:
+        """The whole text."""
+        self.expect("program")
+        name = self.name("the program's name")
+        self.expect("(")
+        dims = self.sequence(")", self.symbol)
+        self.expect("{")
+        self.expect("memory")
+        self.expect("arena")
+        arena = self.dim()
+        self.expect("peak")
+        peak = self.dim()
+        self.expect("prepared")
+        prepared = self.integer()
+        inputs = self.each("input", self.array)
+        outputs = self.each("output", self.array)
+        written: list[int] = []
+        variables: list[Array] = []
+        while self.skip("variable"):
+            variables.append(self.array())
+            if self.skip("written"):
+                written.append(len(variables) - 1)
+        constants = self.each("constant", lambda: self.string("a digest"))
+        prepared_from: tuple[int, ...] = ()
+        if self.skip("prepared"):
+            self.expect("from")
+            prepared_from = self.listed(self.integer)
+        sites = self.each("site", self.site)
+        prepare = self.each("prepare", self.phase)
+        phases = self.each("phase", self.phase)
+        copies = self.each("copy", self.copy)
+        self.expect("}")
+        if self.kinds[self.at] != "end":
+            self.error(f"expected the end or a kernel, found {self.tokens[self.at]!r}")
+        known = {k.name for k in kernels}
+        for phase in (*prepare, *phases):
+            for launch in phase.launches:
+                if launch.kernel not in known:
+                    self.error(f"no kernel is named {launch.kernel}", self.text.find(launch.kernel))
+        return Program(name, dims, inputs, outputs, tuple(variables), tuple(written), constants,
+                       kernels, prepare, phases, prepared, prepared_from, arena, sites, copies,
+                       peak)  # fmt: skip
+
+    def each(self, word: str, item: Callable[[], _T]) -> tuple[_T, ...]:
+        """What stands behind each of a run of equal words."""
+        out: list[_T] = []
+        while self.skip(word):
+            out.append(item())
+        return tuple(out)
+
+    def listed(self, item: Callable[[], _T]) -> tuple[_T, ...]:
+        """One item or more between commas."""
+        out = [item()]
+        while self.skip(","):
+            out.append(item())
+        return tuple(out)
+
+    def string(self, what: str) -> str:
+        return str(json.loads(self.take("string", what)))
+
+    def symbol(self) -> DimExpr:
+        name = self.name("a dimension")
+        self.expect("in")
+        made = sym(name, *self.bounds())
+        self.names[name] = made
+        return made
+
+    def array(self) -> Array:
+        name = self.string("a name in quotes")
+        self.expect(":")
+        dtype = self.choice(DTYPES, "a data type")
+        self.expect("[")
+        return Array(name, dtype, self.sequence("]", self.dim))
+
+    def loc(self) -> Loc:
+        """A place, its `@` taken."""
+        file = self.string("a file's name in quotes")
+        self.expect(":")
+        line = self.integer()
+        return Loc(file, line, self.string("a layer") if self.kinds[self.at] == "string" else "")
+
+    def site(self) -> Site:
+        code = self.name("an error's code")
+        text = self.string("what failed")
+        self.expect("[")
+        shape = self.sequence("]", self.dim)
+        return Site(code, self.loc() if self.skip("@") else UNKNOWN, text, shape)
+
+    def slot(self) -> Slot:
+        kind = self.choice(_SLOTS, "a kind of memory")
+        self.expect("[")
+        at = self.dim()
+        self.expect("]")
+        return Slot(kind, at)
+
+    def phase(self) -> Phase:
+        self.expect("parts")
+        parts = self.dim()
+        self.expect("{")
+        launches: list[Launch] = []
+        while not self.skip("}"):
+            launches.append(self.launch())
+        return Phase(tuple(launches), parts)
+
+    def launch(self) -> Launch:
+        kernel = self.name("a kernel's name")
+        self.expect("(")
+        slots = self.sequence(")", self.slot, stop=";")
+        dims: tuple[Dim, ...] = self.sequence(")", self.dim) if self.skip(";") else ()
+        self.expect("flops")
+        flops = self.dim()
+        self.expect("bytes")
+        moved = self.dim()
+        site = self.integer() if self.skip("site") else 0
+        self.expect("as")
+        label = self.string("a label in quotes")
+        locs = self.each("@", self.loc) or (UNKNOWN,)
+        return Launch(kernel, slots, dims, site, label, locs, flops, moved)
+
+    def copy(self) -> tuple[Slot, Slot, Dim]:
+        to = self.slot()
+        self.expect("=")
+        source = self.slot()
+        self.expect("bytes")
+        return to, source, self.dim()

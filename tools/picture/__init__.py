@@ -1,0 +1,1 @@
+"""Pictures of graphs and memory plans. Imports nothing; see the modules."""
