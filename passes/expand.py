@@ -7,7 +7,7 @@ After:   e = exp(x - reduce_max(x)); y = e / sum(e)
 from __future__ import annotations
 
 from ..graph.ir import Function, Node
-from .rewrite import rewritten
+from ..graph.rewrite import rewritten
 
 
 def expand(function: Function) -> Function:
