@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InternalError
+from ..errors import ConfigError, InternalError
 from .ir import CALLS, Node, Value
 from .ops.base import OPS, Op
 from .ops.source import Constant
@@ -193,10 +193,11 @@ def _matches_node(
 def _is(found: Any, wanted: Any, bound: Bindings) -> bool:
     """Whether an attribute is what the pattern says."""
     if isinstance(wanted, Var):
-        known: bool = bound.setdefault(wanted.name, found) == found
-        return known
+        wanted = bound.setdefault(wanted.name, found)
     if isinstance(wanted, tuple) and isinstance(found, tuple):
         return len(wanted) == len(found) and all(_is(f, w, bound) for f, w in zip(found, wanted))
+    if isinstance(found, float):
+        return same_number(found, wanted)
     return bool(found == wanted)
 
 
@@ -254,8 +255,8 @@ def rule(*patterns: Any, where: Callable[..., Any] | None = None) -> Callable[..
                 missing = set(inspect.signature(fn).parameters) - known if fn else ()
                 if missing:
                     raise InternalError(f"rule {build.__name__}: no variable named {missing}")
-        every = tuple(dict.fromkeys(v for p in patterns for v in _orders(p)))
-        return Rule(build.__name__, every, where, build)
+        every = {repr(v): v for p in patterns for v in _orders(p)}  # 0.0 == -0.0, not so their texts
+        return Rule(build.__name__, tuple(every.values()), where, build)
 
     return register
 
@@ -284,12 +285,19 @@ def _orders(pattern: Pattern) -> Iterator[Any]:
 class Rules:
     """A table of rules, found by the class of a node's op; earlier rules come first."""
 
-    def __init__(self, *modules: ModuleType) -> None:
+    def __init__(self, *modules: ModuleType | Iterable[Rule]) -> None:
         self.rules: tuple[Rule, ...] = tuple(r for m in modules for r in rules_of(m))
         names = [r.name for r in self.rules]
         if len(set(names)) != len(names):
             raise InternalError(f"two rules have one name: {sorted(names)}")
         self._of: dict[type[Op], tuple[tuple[Rule, Applied], ...]] = {}
+
+    def without(self, names: Collection[str]) -> Rules:
+        """The table without the rules of these names."""
+        unknown = set(names) - {r.name for r in self.rules}
+        if unknown:
+            raise ConfigError(f"there are no rules named {', '.join(sorted(unknown))}")
+        return Rules([r for r in self.rules if r.name not in names])
 
     def apply(
         self, node: Node, opaque: Collection[Value] = (), note: Note | None = None
