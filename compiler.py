@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
+from .dtypes import Array
 from .graph.ir import Function, Interner, Node, Value, topological
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
-from .passes.fuse import fuse
+from .passes.base import Context, Record
 from .passes.lower import lower
-from .passes.pipeline import Context, optimise
+from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
-from .passes.select import select
 from .passes.special import KERNELS as SPECIAL
 from .target import Target
 
@@ -25,36 +25,43 @@ Watch = Callable[[str, object], None]
 
 @dataclass
 class Compiled:
-    """Every stage of one compilation, for running, dumping and checking."""
+    """Every stage of one compilation, for running, dumping and checking.
+
+    `stages` are the names of the passes that changed the function and what they made of it;
+    `fused` is the last. `records` says what passes decided and why.
+    """
 
     source: Function
-    optimised: Function
     fused: Function
     program: Program
     works: list[Work] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    stages: list[tuple[str, Function]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def constants(self) -> dict[str, Array]:
+        """The data of every constant of the program by digest: the user's, and what passes made."""
+        ops = (n.op for n in self.fused.nodes())
+        return {op.data.digest: op.data.array for op in ops if isinstance(op, Constant)}
 
 
 def compile_function(function: Function, target: Target, level: int = 2,
                      watch: Watch | None = None) -> Compiled:  # fmt: skip
     """The program of a function. Level 0 is the oracle: every op by itself, scalar loops."""
-    own = copied(function)
-    context = Context(target, level, watch)
-    optimised = optimise(own, context)
-    if level > 0:
-        optimised = select(optimised, target, context.notes.append)
+    stages: list[tuple[str, Function]] = []
+
+    def saw(name: str, made: Function) -> None:
+        stages.append((name, made))
         if watch:
-            watch("select", optimised)
-    grouped, decisions = fuse(optimised, enabled=level > 0)
-    notes = [*context.notes, *(f"fuse: {d.node!r}: {d.text}" for d in decisions)]
-    if watch:
-        watch("fuse", grouped)
+            watch(name, made)
+
+    context = Context(target, level, saw)
+    grouped = pipeline(level).run(copied(function), context)
     works = make_works(grouped, target, level)
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
     program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
     if watch:
         watch("program", program)
-    return Compiled(function, optimised, grouped, program, works, notes)
+    return Compiled(function, grouped, program, works, stages, context.records)
 
 
 def copied(function: Function) -> Function:

@@ -145,11 +145,6 @@ def sum_with_numbers(x: Value, c: Any, d: Any) -> Any:
     return x + (c + d)
 
 
-@rule((X - C) + D, where=of_integers)
-def difference_with_numbers(x: Value, c: Any, d: Any) -> Any:
-    return x + (d - c)
-
-
 @rule(X - C, where=of_integers)
 def minus_number(x: Value, c: Any) -> Any:
     return x + -c

@@ -104,11 +104,6 @@ def where_same(y: Value) -> Any:
     return y
 
 
-@rule(where(X, C, C))
-def where_same_number(c: Any) -> Any:
-    return c
-
-
 @rule(where(~X, Y, Z))
 def where_not(x: Value, y: Value, z: Value) -> Any:
     return where(x, z, y)

@@ -10,13 +10,12 @@ from ..dims import Dim
 from ..graph.ir import CALLS, Shape, Value
 from ..graph.notation import broadcast_to, containing, pad, reshape, slice_, transpose, unslice
 from ..graph.ops.base import Pointwise
-from ..graph.ops.shape import BroadcastTo, Concat
+from ..graph.ops.shape import BroadcastTo, Concat, Reshape
 from ..graph.ops.source import Constant
-from ..graph.patterns import applied, numbers, rule, variables
+from ..graph.patterns import applied, rule, variables
 
 X, P, Q, S, R, N, M, K, J = variables("x p q s r n m k j")
 A, B, E, F, V = variables("a b e f v")
-(C,) = numbers("c")
 Perm = tuple[int, ...]
 
 
@@ -140,20 +139,39 @@ def broadcast_broadcast(x: Value, s: Shape) -> Any:
     return broadcast_to(x, s)
 
 
-@rule(transpose(C, P), reshape(C, S), slice_(C, S, N, K))
-def moved_number(c: Any) -> Any:
-    """Wherever the elements of a repeated number go, they are that number."""
-    return c
+@rule(transpose(broadcast_to(X, R), P), reshape(broadcast_to(X, R), S),
+      slice_(broadcast_to(X, R), S, N, K))  # fmt: skip
+def moved_element(x: Value) -> Any:
+    """Wherever the copies of one element go, they are copies of it."""
+    return reshape(x, ()) if x.type.size == 1 else None
+
+
+@rule(broadcast_to(X, S))
+def repeated_in_front(x: Value) -> Any:
+    """Broadcasting puts axes of size 1 in front by itself."""
+    return bare(x) if bare(x) is not x else None
 
 
 @rule(containing(Pointwise, X))
 def pointwise_of_repeated(out: Value) -> Any:
     """Compute first, then repeat; whoever broadcasts anyway need not be told."""
     n = out.node
-    xs = tuple(x.node.inputs[0] if isinstance(x.node.op, BroadcastTo) else x for x in n.inputs)
+    xs = tuple(bare(x) for x in n.inputs)
     if all(a is b for a, b in zip(xs, n.inputs)):
         return None
     return n.owner.node(n.op, xs).outputs[0]
+
+
+def bare(x: Value) -> Value:
+    """The value that `x` repeats, or gives axes of size 1 in front; x itself if it does neither."""
+    op = x.node.op
+    if isinstance(op, BroadcastTo):
+        return x.node.inputs[0]
+    if isinstance(op, Reshape):
+        inner = x.node.inputs[0]
+        if (1,) * (x.ndim - inner.ndim) + inner.shape == x.shape:
+            return inner
+    return x
 
 
 @rule(applied(Constant))

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..codegen.kernel.program import Array as ProgramArray
 from ..codegen.kernel.program import Phase, Program
 from ..dims import Dim, as_sym, parse, show, sym
+from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError
 
@@ -60,6 +63,21 @@ class PhaseInfo:
 
 
 @dataclass(frozen=True)
+class MadeConstant:
+    """A constant that a pass computed: its elements' bytes as hexadecimal digits."""
+
+    digest: str
+    dtype: DType
+    shape: tuple[int, ...]
+    elements: str
+
+    @property
+    def array(self) -> NumPyArray:
+        """Its elements."""
+        return np.frombuffer(bytes.fromhex(self.elements), self.dtype.numpy).reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """See the module docstring."""
 
@@ -77,10 +95,11 @@ class Manifest:
     peak_bytes: Dim
     sites: tuple[SiteInfo, ...]
     phases: tuple[PhaseInfo, ...]
+    made: tuple[MadeConstant, ...] = ()
 
     @staticmethod
-    def of(p: Program) -> Manifest:
-        """The manifest of a program."""
+    def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
+        """The manifest of a program. `made`: the constants that passes computed, by digest."""
 
         def areas(xs: tuple[ProgramArray, ...]) -> tuple[Area, ...]:
             return tuple(Area(a.name, a.dtype, a.shape) for a in xs)
@@ -92,6 +111,8 @@ class Manifest:
             p.prepared_bytes, p.prepared_from, bool(p.prepare), p.arena_bytes, p.peak_bytes,
             tuple(SiteInfo(s.code, s.text, s.loc, s.shape) for s in p.sites),
             tuple(_phase(x) for x in p.phases),
+            tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
+                  for d, a in (made or {}).items()),
         )  # fmt: skip
 
     def text(self) -> str:
@@ -166,4 +187,6 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
                              tuple(dim(d) for d in s["shape"])) for s in raw["sites"]),
         phases=tuple(PhaseInfo(p["label"], loc(p["loc"]), dim(p["flops"]), dim(p["bytes"]),
                                int(p["launches"])) for p in raw["phases"]),
+        made=tuple(MadeConstant(str(m["digest"]), as_dtype(m["dtype"]), tuple(m["shape"]),
+                                str(m["elements"])) for m in raw["made"]),
     )  # fmt: skip

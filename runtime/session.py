@@ -293,7 +293,9 @@ def _build(function: Function, target: Any, level: int) -> tuple[bytes, str]:
     code = object_code(emit_module([compiled.program], target), target)
     library = link_shared(code, soname=f"lib{function.name}.so",
                           exports=native.exports_of([function.name]))  # fmt: skip
-    return library, Manifest.of(compiled.program).text()
+    given = {n.op.data.digest for n in function.nodes() if isinstance(n.op, Constant)}
+    made = {d: a for d, a in compiled.constants().items() if d not in given}
+    return library, Manifest.of(compiled.program, made).text()
 
 
 def _frozen(fetches: Any) -> Any:
