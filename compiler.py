@@ -9,9 +9,10 @@ from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
 from .dtypes import Array
-from .graph.ir import Function, Interner, Node, Value, topological
+from .graph.ir import Function, Node
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
+from .graph.rewrite import copied
 from .passes.base import Context, Record
 from .passes.lower import lower
 from .passes.pipeline import pipeline
@@ -62,30 +63,6 @@ def compile_function(function: Function, target: Target, level: int = 2,
     if watch:
         watch("program", program)
     return Compiled(function, grouped, program, works, stages, context.records)
-
-
-def copied(function: Function) -> Function:
-    """The function in an interner of its own: what passes build goes with it."""
-    interner = Interner()
-    new: dict[Value, Value] = {}
-    for n in topological([*(v.node for v in function.roots()),
-                          *(v.node for v, _ in function.updates)]):  # fmt: skip
-        made = interner.node(n.op, tuple(new[v] for v in n.inputs), n.loc)
-        made.locs = n.locs
-        for a, b in zip(n.outputs, made.outputs):
-            new[a] = b
-            name = n.owner.names_of.get(a)
-            if name is not None:
-                interner.names_of.setdefault(b, name)
-    inputs = []
-    for v in function.inputs:
-        if v not in new:
-            new[v] = interner.node(v.node.op, (), v.node.loc).outputs[0]
-        inputs.append(new[v])
-    return Function(function.name, tuple(inputs),
-                    tuple((name, new[v]) for name, v in function.outputs),
-                    tuple((new[a], new[b]) for a, b in function.updates),
-                    tuple(new[v] for v in function.effects))  # fmt: skip
 
 
 def make_works(function: Function, target: Target, level: int) -> list[Work]:

@@ -101,6 +101,7 @@ class Applied(Pattern):
     rest: bool = False
 
 
+_REPEATS = ("broadcast_to", "reshape")  # ops that leave a repeated number a repeated number
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "eq", "ne", "and", "or", "xor"})
 
 
@@ -143,7 +144,7 @@ def decline(why: str) -> Any:
 
 def number_of(v: Value) -> Any:
     """The one number that `v` repeats, as a NumPy scalar; None if it is not such a constant."""
-    while v.node.op.name in ("broadcast_to", "reshape"):
+    while v.node.op.name in _REPEATS:
         v = v.node.inputs[0]
     op = v.node.op
     if isinstance(op, Constant) and op.data.array.size == 1:
@@ -282,6 +283,19 @@ def _orders(pattern: Pattern) -> Iterator[Any]:
             yield Applied(pattern.op, inputs[::-1], pattern.attributes, pattern.rest)
 
 
+_Needed = tuple[tuple[int, Any], ...]
+
+
+def _needed(pattern: Applied) -> _Needed:
+    """Which operands must be of which class of op."""
+    number = tuple(OPS[name] for name in ("constant", *_REPEATS))
+    return tuple(
+        (k, x.op if isinstance(x, Applied) else number)
+        for k, x in enumerate(pattern.inputs)
+        if isinstance(x, Applied | Number | Literal)
+    )
+
+
 class Rules:
     """A table of rules, found by the class of a node's op; earlier rules come first."""
 
@@ -290,7 +304,7 @@ class Rules:
         names = [r.name for r in self.rules]
         if len(set(names)) != len(names):
             raise InternalError(f"two rules have one name: {sorted(names)}")
-        self._of: dict[type[Op], tuple[tuple[Rule, Applied], ...]] = {}
+        self._of: dict[type[Op], tuple[tuple[Rule, Applied, _Needed], ...]] = {}
 
     def without(self, names: Collection[str]) -> Rules:
         """The table without the rules of these names."""
@@ -310,9 +324,12 @@ class Rules:
         candidates = self._of.get(kind)
         if candidates is None:
             candidates = self._of[kind] = tuple(
-                (r, p) for r in self.rules for p in r.patterns if issubclass(kind, p.op)
+                (r, p, _needed(p)) for r in self.rules for p in r.patterns if issubclass(kind, p.op)
             )
-        for r, pattern in candidates:
+        ops = [v.node.op for v in node.inputs]
+        for r, pattern, needed in candidates:
+            if len(ops) < len(pattern.inputs) or not all(isinstance(ops[k], c) for k, c in needed):
+                continue  # the most frequent case, decided without a call
             made = r.apply(pattern, node, opaque)
             if made is None:
                 continue

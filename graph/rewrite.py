@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import InternalError
-from .ir import Function, Node, Value
+from .ir import Function, Interner, Layout, Node, Value, topological
 from .ops.base import Op
 
 Replace = Callable[[Node], "Value | tuple[Value, ...] | None"]
@@ -31,6 +31,36 @@ def rewritten(function: Function, replace: Replace) -> Function:
     changed. Raises InternalError if replacing does not come to an end.
     """
     return Rewriter(replace).function(function)
+
+
+def copied(function: Function) -> Function:
+    """The function in an interner of its own: what passes build goes with it."""
+    return changed_copy(function, lambda op: op)
+
+
+def changed_copy(function: Function, change: Callable[[Op], Op]) -> Function:
+    """A copy, in an interner of its own, in which every op is what `change` makes of it."""
+    interner = Interner()
+    new: dict[Value, Value] = {}
+    for n in topological([*(v.node for v in function.roots()),
+                          *(v.node for v, _ in function.updates)]):  # fmt: skip
+        made = interner.node(change(n.op), tuple(new[v] for v in n.inputs), n.loc,
+                             chosen_layout(n))  # fmt: skip
+        made.locs = n.locs
+        for a, b in zip(n.outputs, made.outputs):
+            new[a] = b
+            name = n.owner.names_of.get(a)
+            if name is not None:
+                interner.names_of.setdefault(b, name)
+    inputs = []
+    for v in function.inputs:
+        if v not in new:
+            new[v] = interner.node(change(v.node.op), (), v.node.loc).outputs[0]
+        inputs.append(new[v])
+    return Function(function.name, tuple(inputs),
+                    tuple((name, new[v]) for name, v in function.outputs),
+                    tuple((new[a], new[b]) for a, b in function.updates),
+                    tuple(new[v] for v in function.effects))  # fmt: skip
 
 
 class Rewriter:
@@ -98,7 +128,7 @@ class Rewriter:
         op = self._with_new_functions(n.op)
         if op is n.op and all(a is b for a, b in zip(inputs, n.inputs)):
             return n
-        made = n.owner.node(op, inputs, n.loc, n.types[0].layout)
+        made = n.owner.node(op, inputs, n.loc, chosen_layout(n))
         merge_locs(made, n)
         return made
 
@@ -138,6 +168,11 @@ class Rewriter:
         out = tuple(self.value(r) for r in results)
         self._depth -= 1
         return out
+
+
+def chosen_layout(n: Node) -> Layout | None:
+    """The layout to make a node like `n` with; ops with several results choose for themselves."""
+    return n.types[0].layout if len(n.types) == 1 else None
 
 
 def merge_locs(node: Node, other: Node) -> None:
