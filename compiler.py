@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
-from .graph.ir import Function, Interner, Node, Value, topological
+from .dtypes import Array
+from .graph.ir import Function, Node
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
-from .passes.fuse import fuse
+from .graph.rewrite import copied
+from .passes.base import Context, Record
 from .passes.lower import lower
-from .passes.pipeline import Context, optimise
+from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
-from .passes.select import select
 from .passes.special import KERNELS as SPECIAL
 from .target import Target
 
@@ -25,61 +26,44 @@ Watch = Callable[[str, object], None]
 
 @dataclass
 class Compiled:
-    """Every stage of one compilation, for running, dumping and checking."""
+    """Every stage of one compilation, for running, dumping and checking.
+
+    `stages` are the names of the passes that changed the function and what they made of it;
+    `fused` is the last. `records` says what passes decided and why.
+    """
 
     source: Function
-    optimised: Function
     fused: Function
     program: Program
     level: int = 2
     works: list[Work] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    stages: list[tuple[str, Function]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def constants(self) -> dict[str, Array]:
+        """The data of every constant of the program by digest: the user's, and what passes made."""
+        ops = (n.op for n in self.fused.nodes())
+        return {op.data.digest: op.data.array for op in ops if isinstance(op, Constant)}
 
 
 def compile_function(function: Function, target: Target, level: int = 2,
                      watch: Watch | None = None) -> Compiled:  # fmt: skip
     """The program of a function. Level 0 is the oracle: every op by itself, scalar loops."""
-    own = copied(function)
-    context = Context(target, level, watch)
-    optimised = optimise(own, context)
-    if level > 0:
-        optimised = select(optimised, target, context.notes.append)
+    stages: list[tuple[str, Function]] = []
+
+    def saw(name: str, made: Function) -> None:
+        stages.append((name, made))
         if watch:
-            watch("select", optimised)
-    grouped, decisions = fuse(optimised, enabled=level > 0)
-    notes = [*context.notes, *(f"fuse: {d.node!r}: {d.text}" for d in decisions)]
-    if watch:
-        watch("fuse", grouped)
+            watch(name, made)
+
+    context = Context(target, level, saw)
+    grouped = pipeline(level).run(copied(function), context)
     works = make_works(grouped, target, level)
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
     program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
     if watch:
         watch("program", program)
-    return Compiled(function, optimised, grouped, program, level, works, notes)
-
-
-def copied(function: Function) -> Function:
-    """The function in an interner of its own: what passes build goes with it."""
-    interner = Interner()
-    new: dict[Value, Value] = {}
-    for n in topological([*(v.node for v in function.roots()),
-                          *(v.node for v, _ in function.updates)]):  # fmt: skip
-        made = interner.node(n.op, tuple(new[v] for v in n.inputs), n.loc)
-        made.locs = n.locs
-        for a, b in zip(n.outputs, made.outputs):
-            new[a] = b
-            name = n.owner.names_of.get(a)
-            if name is not None:
-                interner.names_of.setdefault(b, name)
-    inputs = []
-    for v in function.inputs:
-        if v not in new:
-            new[v] = interner.node(v.node.op, (), v.node.loc).outputs[0]
-        inputs.append(new[v])
-    return Function(function.name, tuple(inputs),
-                    tuple((name, new[v]) for name, v in function.outputs),
-                    tuple((new[a], new[b]) for a, b in function.updates),
-                    tuple(new[v] for v in function.effects))  # fmt: skip
+    return Compiled(function, grouped, program, level, works, stages, context.records)
 
 
 def make_works(function: Function, target: Target, level: int) -> list[Work]:

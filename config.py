@@ -28,6 +28,7 @@ KNOBS = (
     Knob("debug", "FLOWMILL_DEBUG", "0", "1 pass times, 2 kernel times, 3 graphs, 4 kernels, "
          "5 LLVM, 6 assembly"),
     Knob("dump", "FLOWMILL_DUMP", "", "folder that stages are written to: DIR[:pass,...]"),
+    Knob("verify", "FLOWMILL_VERIFY", "0", "1: graphs are verified after every pass"),
     Knob("target", "FLOWMILL_TARGET", "", "CPU to compile for; empty: this one"),
     Knob("check_bounds", "FLOWMILL_CHECK_BOUNDS", "0", "1: every native access is bounds-checked"),
     Knob("level", "FLOWMILL_LEVEL", "2", "optimisation level; 0: unoptimised oracle"),

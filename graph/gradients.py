@@ -16,13 +16,18 @@ from typing import Any
 from ..dtypes import float32
 from ..errors import DTypeError, GraphError, InternalError, Loc, ShapeError, user_frame
 from .ir import CALLS, Interner, Node, Value
+from .stability import stabilised
 
 
 def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     """The derivative of the scalar `loss` with respect to each of `wrt`, of its type.
 
     Zeros where the loss does not depend on a value. Integer and bool values on the way stop the
-    gradient, as `stop_gradient` does.
+    gradient, as `stop_gradient` does. What is differentiated is the loss as the rules of
+    `stability` rewrite it, so that gradients are finite where the loss can be computed at all.
+
+    What is differentiated is the loss as `stability` rewrites it, so that gradients stay finite
+    where the loss itself can be computed.
 
     Raises ShapeError if the loss is not a scalar, DTypeError where loss or wrt is no float, and
     GraphError if a float path to `wrt` runs through an op that has no gradient.
@@ -39,9 +44,10 @@ def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
         if not v.dtype.is_float:
             raise DTypeError(f"gradients: {v!r} is not a float", here,
                              f"it comes from {v.node.loc}")  # fmt: skip
+    stable, within = stabilised(loss, wrt)
     with _located(owner, loss.node.loc):
         one = CALLS["constant"](1, dtype=loss.dtype, owner=owner)
-    found = vjp([(loss, one)], wrt)
+    found = vjp([(stable, one)], within)
     return [zeros_like(v) if g is None else g for v, g in zip(wrt, found)]
 
 

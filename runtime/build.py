@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .. import config
 from ..errors import UserError
 from ..graph.ir import Function
+from ..graph.ops.source import Constant
 from ..graph.printer import show
 from ..target import Target
 from . import cache, native
@@ -78,4 +79,6 @@ def store(name: str, made: Compiled, target: Target) -> cache.Entry:
         raise
     except Exception as e:
         raise reported(e, made.source, target, made.level) from e
-    return cache.store(name, library, Manifest.of(program).text())
+    given = {n.op.data.digest for n in made.source.nodes() if isinstance(n.op, Constant)}
+    constants = {d: a for d, a in made.constants().items() if d not in given}
+    return cache.store(name, library, Manifest.of(program, constants).text())

@@ -61,6 +61,7 @@ class Executable:
     def __init__(self, entry: cache.Entry, state: State, constants: dict[str, Array],
                  threads: int) -> None:  # fmt: skip
         self.manifest = manifest = Manifest.parse(entry.manifest)
+        constants = constants | {m.digest: m.array for m in manifest.made}
         self.state = state
         self.threads = native.open_pool(threads)
         self.library = native.load(entry)

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..codegen.kernel.program import Array as ProgramArray
 from ..codegen.kernel.program import Launch, Program
 from ..dims import Dim, as_sym, parse, show, sym, total
+from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError
 
@@ -62,6 +65,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class MadeConstant:
+    """A constant that a pass computed: its elements' bytes as hexadecimal digits."""
+
+    digest: str
+    dtype: DType
+    shape: tuple[int, ...]
+    elements: str
+
+    @property
+    def array(self) -> NumPyArray:
+        """Its elements."""
+        return np.frombuffer(bytes.fromhex(self.elements), self.dtype.numpy).reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """See the module docstring."""
 
@@ -79,10 +97,11 @@ class Manifest:
     peak_bytes: Dim
     sites: tuple[SiteInfo, ...]
     steps: tuple[Step, ...]
+    made: tuple[MadeConstant, ...] = ()
 
     @staticmethod
-    def of(p: Program) -> Manifest:
-        """The manifest of a program."""
+    def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
+        """The manifest of a program. `made`: the constants that passes computed, by digest."""
 
         def areas(xs: tuple[ProgramArray, ...]) -> tuple[Area, ...]:
             return tuple(Area(a.name, a.dtype, a.shape) for a in xs)
@@ -94,6 +113,8 @@ class Manifest:
             p.prepared_bytes, p.prepared_from, bool(p.prepare), p.arena_bytes, p.peak_bytes,
             tuple(SiteInfo(s.code, s.text, s.loc, s.shape) for s in p.sites),
             tuple(_step(group, k) for k, x in enumerate(p.phases) for group in x.timed),
+            tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
+                  for d, a in (made or {}).items()),
         )  # fmt: skip
 
     def text(self) -> str:
@@ -166,4 +187,6 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
                              tuple(dim(d) for d in s["shape"])) for s in raw["sites"]),
         steps=tuple(Step(s["kernel"], s["label"], loc(s["loc"]), dim(s["flops"]), dim(s["bytes"]),
                          int(s["phase"])) for s in raw["steps"]),
+        made=tuple(MadeConstant(str(m["digest"]), as_dtype(m["dtype"]), tuple(m["shape"]),
+                                str(m["elements"])) for m in raw["made"]),
     )  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("FLOWMILL_VERIFY", "1")  # every pass of every test leaves sound graphs
 CUT = "\n----\n"
 
 

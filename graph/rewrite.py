@@ -1,0 +1,187 @@
+"""Rebuilding computations with some nodes replaced: what every graph-to-graph pass is made of.
+
+In: values or a function, and `replace`, which says what a node becomes. Out: the same computations
+in the same interner, with replacements. Equal nodes become one, because nodes are interned; nodes
+that nothing needs any more are gone, because a function holds what its roots reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from dataclasses import replace as with_fields
+from functools import cache
+from typing import Any
+
+from ..errors import InternalError
+from .ir import Function, Interner, Layout, Node, Value, topological
+from .ops.base import Op
+
+Replace = Callable[[Node], "Value | tuple[Value, ...] | None"]
+_DEPTH = 100  # replacements of replacements that are taken to be endless
+_LOCS = 8  # places in the user's source a node remembers
+
+
+def rewritten(function: Function, replace: Replace) -> Function:
+    """`function` with each node that `replace` gives a Value (or a tuple of them) for replaced.
+
+    `replace` sees nodes whose inputs are rewritten already; what it returns is rewritten in turn,
+    until it returns None. New nodes stand where the old one stood in the user's source, and bear
+    its name. Functions that ops hold are rewritten too. The same object comes back if nothing
+    changed. Raises InternalError if replacing does not come to an end.
+    """
+    return Rewriter(replace).function(function)
+
+
+def copied(function: Function) -> Function:
+    """The function in an interner of its own: what passes build goes with it."""
+    return changed_copy(function, lambda op: op)
+
+
+def changed_copy(function: Function, change: Callable[[Op], Op]) -> Function:
+    """A copy, in an interner of its own, in which every op is what `change` makes of it."""
+    interner = Interner()
+    new: dict[Value, Value] = {}
+    for n in topological([*(v.node for v in function.roots()),
+                          *(v.node for v, _ in function.updates)]):  # fmt: skip
+        made = interner.node(change(n.op), tuple(new[v] for v in n.inputs), n.loc,
+                             chosen_layout(n))  # fmt: skip
+        made.locs = n.locs
+        for a, b in zip(n.outputs, made.outputs):
+            new[a] = b
+            name = n.owner.names_of.get(a)
+            if name is not None:
+                interner.names_of.setdefault(b, name)
+    inputs = []
+    for v in function.inputs:
+        if v not in new:
+            new[v] = interner.node(change(v.node.op), (), v.node.loc).outputs[0]
+        inputs.append(new[v])
+    return Function(function.name, tuple(inputs),
+                    tuple((name, new[v]) for name, v in function.outputs),
+                    tuple((new[a], new[b]) for a, b in function.updates),
+                    tuple(new[v] for v in function.effects))  # fmt: skip
+
+
+class Rewriter:
+    """One rewriting. `new` maps every value seen to what it became."""
+
+    def __init__(self, replace: Replace, keep_names: bool = True) -> None:
+        self.replace = replace
+        self.keep_names = keep_names
+        self.new: dict[Value, Value] = {}
+        self._depth = 0
+
+    def value(self, v: Value) -> Value:
+        """What `v` becomes."""
+        found = self.new.get(v)
+        if found is None:
+            self._settle(v.node)
+            found = self.new[v]
+        return found
+
+    def function(self, f: Function) -> Function:
+        """What `f` becomes: `f` itself if nothing in it changes."""
+        for n in f.nodes():
+            self._settle(n)
+        new = self.new
+        if all(new[v] is v for v in f.roots()):
+            return f
+        return Function(
+            f.name, f.inputs,
+            tuple((name, new[v]) for name, v in f.outputs),
+            tuple((var, new[v]) for var, v in f.updates),
+            tuple(new[v] for v in f.effects),
+        )  # fmt: skip
+
+    def _settle(self, root: Node) -> None:
+        """Rewrites everything `root` needs; iterative, since graphs are deep."""
+        new = self.new
+        stack = [root]
+        while stack:
+            n = stack[-1]
+            if n.outputs[0] in new:
+                stack.pop()
+                continue
+            waiting = [v.node for v in n.inputs if v not in new]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            current = self._with_new_inputs(n)
+            if current is not n and current.outputs[0] in new:
+                results = tuple(new[v] for v in current.outputs)
+            else:
+                results = self._replaced(current, n)
+            for a, b in zip(n.outputs, results):
+                new[a] = b
+                if self.keep_names and a is not b:
+                    name = n.owner.names_of.get(a)
+                    if name is not None:
+                        n.owner.names_of.setdefault(b, name)
+            if current is not n:
+                new.update(zip(current.outputs, results))
+
+    def _with_new_inputs(self, n: Node) -> Node:
+        """`n` reading what its inputs became."""
+        inputs = tuple(self.new[v] for v in n.inputs)
+        op = self._with_new_functions(n.op)
+        if op is n.op and all(a is b for a, b in zip(inputs, n.inputs)):
+            return n
+        made = n.owner.node(op, inputs, n.loc, chosen_layout(n))
+        merge_locs(made, n)
+        return made
+
+    def _with_new_functions(self, op: Op) -> Op:
+        """`op` with the functions it holds rewritten."""
+        changed: dict[str, Any] = {}
+        for name in _function_fields(type(op)):
+            old = getattr(op, name)
+            if isinstance(old, Function):
+                new: Any = self.function(old)
+                same = new is old
+            elif isinstance(old, tuple):
+                new = tuple(self.function(x) if isinstance(x, Function) else x for x in old)
+                same = all(a is b for a, b in zip(new, old))
+            else:
+                continue
+            if not same:
+                changed[name] = new
+        return with_fields(op, **changed) if changed else op  # type: ignore[type-var]
+
+    def _replaced(self, current: Node, n: Node) -> tuple[Value, ...]:
+        """The final results of `current`, which stands for `n`."""
+        owner = n.owner
+        before, owner.fixed_loc = owner.fixed_loc, n.loc
+        made = self.replace(current)
+        owner.fixed_loc = before
+        if made is None:
+            return current.outputs
+        results = made if isinstance(made, tuple) else (made,)
+        self._depth += 1
+        if self._depth > _DEPTH:
+            raise InternalError(f"rewriting {n!r} ({n.loc}) does not come to an end: "
+                                f"the last replacement is {results}")  # fmt: skip
+        for r in results:
+            if r.node.serial > current.serial:  # not one of its operands
+                merge_locs(r.node, n)
+        out = tuple(self.value(r) for r in results)
+        self._depth -= 1
+        return out
+
+
+def chosen_layout(n: Node) -> Layout | None:
+    """The layout to make a node like `n` with; ops with several results choose for themselves."""
+    return n.types[0].layout if len(n.types) == 1 else None
+
+
+def merge_locs(node: Node, other: Node) -> None:
+    """`node` also stands for what `other` was written for."""
+    if other.locs != node.locs:
+        node.locs = tuple(dict.fromkeys((*node.locs, *other.locs)))[:_LOCS]
+
+
+@cache
+def _function_fields(op_class: type[Any]) -> tuple[str, ...]:
+    """The attributes of an op that may hold functions."""
+    return tuple(f.name for f in fields(op_class) if "Function" in str(f.type))
