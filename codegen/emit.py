@@ -64,8 +64,9 @@ class _Emitter:
             self.ex.pointers[b.name] = f"%b.{b.name}"
             if b.written:
                 self.ex.versions[b.name] = 0
-            access = "" if b.written else " readonly"
-            params.append(f"ptr noalias{access} %b.{b.name}")
+            access = ("" if self.may_coincide(b) else " noalias") + (
+                "" if b.written else " readonly")  # fmt: skip
+            params.append(f"ptr{access} %b.{b.name}")
         for d in self.kernel.dims:
             s = as_sym(d)
             self.ex.values[s], self.ex.level[s] = f"%d.{s.name}", 0
@@ -74,6 +75,15 @@ class _Emitter:
         head = f"define {linkage} void @{self.kernel.name}({', '.join(params)}) {attributes}"
         return EmittedFunction(self.kernel.name, self.out.text(head),
                                frozenset(self.out.declarations))  # fmt: skip
+
+    def may_coincide(self, b: Buffer) -> bool:
+        """Whether the planner may put an output over an operand of these sizes: then LLVM must
+        keep the order of loads and stores."""
+        return any(
+            o is not b and o.shape == b.shape and o.dtype.bits == b.dtype.bits
+            and (o.written != b.written)
+            for o in self.kernel.params
+        )  # fmt: skip
 
     # --- statements -------------------------------------------------------------------------
 

@@ -128,7 +128,9 @@ def join_of_joined(out: Value) -> Any:
     flat = [x for x in flat if x.shape[op.axis] != 0] or flat[:1]
     if len(flat) == 1:
         return flat[0]
-    return None if flat == list(out.node.inputs) else out.node.owner.node(op, tuple(flat)).outputs[0]
+    return (
+        None if flat == list(out.node.inputs) else out.node.owner.node(op, tuple(flat)).outputs[0]
+    )
 
 
 # --- repeating ------------------------------------------------------------------------------------

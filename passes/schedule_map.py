@@ -9,8 +9,8 @@ turned round in registers.
 
 from __future__ import annotations
 
-from ..algorithm import Const, Expr, Load, rebuild
-from ..codegen.kernel.ir import Alloc, Buffer, Call, Fail, Stmt, Store
+from ..algorithm import Const, Expr, IndexLike, Load, Var, rebuild
+from ..codegen.kernel.ir import Alloc, Buffer, Call, Fail, Let, Stmt, Store
 from ..dims import Dim, DimExpr, Sym, bounds, coefficient, substitute
 from ..target import Target
 from .loops import LoopAxis, Nest, flat, loop, tiled
@@ -43,10 +43,25 @@ def element(nest: Nest, values: dict[Sym, Dim]) -> list[Stmt]:
     out: list[Stmt] = [
         Fail(k, at(c.cond), substitute(c.index, values)) for k, c in enumerate(nest.stage.checks)
     ]
-    for o in nest.stage.outputs:
-        indices = tuple(at(i) if isinstance(i, Expr) else substitute(i, values) for i in o.indices)
-        out.append(Store(o.buffer, indices, at(o.value)))
-    return out
+    stores = [
+        (o.buffer,
+         tuple(at(i) if isinstance(i, Expr) else substitute(i, values) for i in o.indices),
+         at(o.value))
+        for o in nest.stage.outputs
+    ]  # fmt: skip
+    return out + stored(stores)
+
+
+def stored(stores: list[tuple[str, tuple[IndexLike, ...], Expr]]) -> list[Stmt]:
+    """All values first, then the stores: an output may lie over an operand of another one."""
+    if len(stores) == 1:
+        return [Store(*stores[0])]
+    names = [f"t{k}" for k in range(len(stores))]
+    lets: list[Stmt] = [Let(name, value) for name, (_, _, value) in zip(names, stores)]
+    return lets + [
+        Store(buffer, at, Var(name, value.dtype))
+        for name, (buffer, at, value) in zip(names, stores)
+    ]
 
 
 def _rows(nest: Nest, outer: list[LoopAxis], inner: LoopAxis, lanes: int) -> list[Stmt]:

@@ -47,6 +47,7 @@ from ..errors import InternalError
 from ..target import Target
 from .clip import clip
 from .loops import LoopAxis, Nest, bind, loop, tiled
+from .schedule_map import stored
 from .tiles import register_tile
 
 VIRTUAL_LANES = 16
@@ -373,11 +374,14 @@ def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
     out: list[Stmt] = []
     for k, c in enumerate(nest.stage.checks):
         out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
-    for o in nest.stage.outputs:
-        at = tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
-                   for i in o.indices)  # fmt: skip
-        out.append(Store(o.buffer, at, bind(o.value, result, values)))
-    return out
+    stores = [
+        (o.buffer,
+         tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
+               for i in o.indices),
+         bind(o.value, result, values))
+        for o in nest.stage.outputs
+    ]  # fmt: skip
+    return out + stored(stores)
 
 
 def lane_reduction(nest: Nest) -> list[Stmt]:

@@ -201,7 +201,9 @@ def _attribute(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple) and all(isinstance(x, int | tuple) for x in value):
-        return "×".join(_attribute(x) if isinstance(x, int) else f"({_attribute(x)})" for x in value)
+        return "×".join(
+            _attribute(x) if isinstance(x, int) else f"({_attribute(x)})" for x in value
+        )
     return ""
 
 
