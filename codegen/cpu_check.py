@@ -1,8 +1,8 @@
 """Whether the CPU at hand can run a target's code: asked once, before any of it runs.
 
 In: a `Target`. Out: LLVM text of `i1 @NAME()`. On x86-64 it reads `cpuid` and, because an
-operating system must save the wide registers too, `xgetbv`; both are bytes of machine code, since
-LLVM's assemblers are not there for every target. AArch64 code uses what every AArch64 CPU has.
+operating system must save the wide registers too, `xgetbv`; both are bytes of machine code before
+a function's body, since LLVM's assemblers are not there for every target. AArch64 code uses what every AArch64 CPU has.
 Source: Intel SDM volume 2A, CPUID; x86-64 psABI, micro-architecture levels.
 """
 
@@ -64,7 +64,9 @@ def cpu_check(name: str, target: Target, attributes: str) -> str:
         have = out.emit(f"and i32 {out.call('i32', f'{name}.xgetbv')}, {saved}")
         _fail_if(out, out.test("ne", "i32", have, saved))
     out.ret("i1", "true")
-    return _code(f"{name}.cpuid", _CPUID) + _code(f"{name}.xgetbv", _XGETBV) + out.finished()
+    cpuid = _code(f"void @{name}.cpuid(i32, i32, ptr)", attributes, _CPUID, "ret void")
+    xgetbv = _code(f"i32 @{name}.xgetbv()", attributes, _XGETBV, "ret i32 0")
+    return cpuid + xgetbv + out.finished()
 
 
 def _ask(out: Routine, name: str, answer: str, leaf: int, sub: int) -> None:
@@ -81,7 +83,8 @@ def _fail_if(out: Routine, cond: str) -> None:
         out.ret("i1", "false")
 
 
-def _code(name: str, code: bytes) -> str:
+def _code(head: str, attributes: str, code: bytes, end: str) -> str:
+    """A function that consists of `code`, which returns: its body `end` is not reached."""
     text = "".join(f"\\{b:02X}" for b in code)
-    return (f'@{name} = internal constant [{len(code)} x i8] c"{text}", section ".text", '
-            f"align 16\n")  # fmt: skip
+    return (f"define internal {head} noinline {attributes} "
+            f'prologue [{len(code)} x i8] c"{text}" {{\n  {end}\n}}\n')  # fmt: skip
