@@ -142,7 +142,7 @@ def library_name(path: Path) -> str:
     """The prefix of C identifiers for a library: `liblenet.so` is `lenet`."""
     stem = path.name.split(".")[0]
     name = identifier(stem.removeprefix("lib"))
-    if path.suffix != ".so" or not stem or not name.isascii():
+    if path.suffix != ".so" or not stem.removeprefix("lib") or not stem.isascii():
         raise ExportError(f"{path} cannot be the name of a library", "call it lib<name>.so")
     return name
 

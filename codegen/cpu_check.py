@@ -2,7 +2,8 @@
 
 In: a `Target`. Out: LLVM text of `i1 @NAME()`. On x86-64 it reads `cpuid` and, because an
 operating system must save the wide registers too, `xgetbv`; both are bytes of machine code before
-a function's body, since LLVM's assemblers are not there for every target. AArch64 code uses what every AArch64 CPU has.
+a function's body, since LLVM's assemblers are not there for every target. AArch64 code uses what
+every AArch64 CPU has.
 Source: Intel SDM volume 2A, CPUID; x86-64 psABI, micro-architecture levels.
 """
 

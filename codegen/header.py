@@ -258,5 +258,3 @@ def _groups(i: Interface) -> str:
     up = i.name.upper()
     rows = [f"    {up}_{name} = {k}" for k, (name, _) in enumerate(i.groups)]
     return "/* Groups of tensors. */\nenum {\n" + ",\n".join(rows) + "\n};\n"
-
-

@@ -61,22 +61,25 @@ OPTIONS = (
 OPTION = {name: 8 * k for k, (name, _) in enumerate(OPTIONS)}
 OPTION["largest"] = 8 * len(OPTIONS)
 
-# Names of the interface itself: functions of the model cannot have them.
-RESERVED = frozenset(  # noqa: SIM905 - a list of words reads better as words
-    "context context_bytes arena_bytes state_bytes saved_bytes init close reset get_variable "
-    "set_variable find_variable save_state load_state error_text last_error tensor tensor_count "
-    "tensor_info manifest manifest_text dims options parallel_for part version weights".split()
-)
+# What every library has, and the names that functions of a model cannot have.
+_PUBLIC = """
+context_bytes arena_bytes state_bytes saved_bytes init close reset get_variable set_variable
+find_variable save_state load_state error_text last_error tensor_count tensor_info manifest
+manifest_text
+"""
+FUNCTIONS = tuple(_PUBLIC.split())
+RESERVED = frozenset((*FUNCTIONS, "context", "dims", "options", "parallel_for", "part", "strings",
+                      "tensor", "weights"))  # fmt: skip
 _C_TYPES = {"b8": "uint8_t", "f16": "uint16_t", "bf16": "uint16_t", "f32": "float",
             "f64": "double"}  # fmt: skip
-_KEYWORDS = frozenset(  # noqa: SIM905
-    "alignas alignof and asm auto bitand bitor bool break case catch char class compl const "
-    "constexpr continue decltype default delete do double else enum explicit export extern false "
-    "float for friend goto if inline int long mutable namespace new noexcept not nullptr operator "
-    "or private protected public register restrict return short signed sizeof static struct switch "
-    "template this throw true try typedef typeid typename union unsigned using virtual void "
-    "volatile while xor".split()
-)
+_C_AND_CPP = """
+alignas alignof and asm auto bitand bitor bool break case catch char class compl const constexpr
+continue decltype default delete do double else enum explicit export extern false float for friend
+goto if inline int long mutable namespace new noexcept not nullptr operator or private protected
+public register restrict return short signed sizeof static struct switch template this throw true
+try typedef typeid typename union unsigned using virtual void volatile while xor
+"""
+_KEYWORDS = frozenset(_C_AND_CPP.split())
 DTYPE_CODES = {d.short: k + 1 for k, d in enumerate(ALL)}
 
 

@@ -18,7 +18,7 @@ from ..target import Target
 from .cpu_check import cpu_check
 from .expressions import Expressions
 from .glue import Glue
-from .interface import LARGEST, Entry, Interface
+from .interface import FUNCTIONS, LARGEST, Entry, Interface
 from .kernel.program import (
     ARENA,
     ARGUMENTS,
@@ -69,11 +69,8 @@ def emit_library(interface: Interface, target: Target) -> str:
 
 def exports(interface: Interface) -> list[str]:
     """The symbols the library shows."""
-    shared = ("context_bytes arena_bytes state_bytes saved_bytes init close reset get_variable "
-              "set_variable find_variable save_state load_state error_text last_error "
-              "tensor_count tensor_info manifest manifest_text").split()  # fmt: skip
     own = [n for e in interface.entries for n in (e.name, f"{e.name}_arena_bytes")]
-    return [f"{interface.name}_{n}" for n in (*shared, *own)]
+    return [f"{interface.name}_{n}" for n in (*FUNCTIONS, *own)]
 
 
 def _joined(*texts: str) -> str:

@@ -14,8 +14,9 @@ from .kernel.program import Array
 from .routine import Routine
 from .weights_image import key, nbytes
 
-_ROW = 7  # words per tensor: key, key's length, bytes, alignment - 1, slot, changes, outdates
-_KEY, _LENGTH, _BYTES, _ALIGN, _SLOT, _WRITTEN, _STALE = range(_ROW)
+# Words per tensor: name, key, key's length, bytes, alignment - 1, slot, written to, outdates
+_NAME, _KEY, _LENGTH, _BYTES, _ALIGN, _SLOT, _WRITTEN, _STALE = range(8)
+_ROW = 8
 
 
 def emit_state(g: Glue) -> None:
@@ -38,7 +39,7 @@ def _rows(g: Glue) -> None:
 
     def row(a: Array, slot: int, written: bool, stale: int) -> list[int]:
         text = key(a)
-        return [g.string(text), len(text.encode()), nbytes(a), a.dtype.itemsize - 1, slot,
+        return [g.string(a.name), g.string(text), len(text.encode()), nbytes(a), a.dtype.itemsize - 1, slot,
                 int(written), stale]  # fmt: skip
 
     words: list[int] = []
@@ -122,8 +123,8 @@ def _parse(g: Glue) -> None:
         offset = g.call(r, "i64", "offset", f"ptr {row}", f"ptr {text}", f"i64 {n}",
                         f"i64 {room}")  # fmt: skip
         with r.when(r.test("slt", "i64", offset, 0)):
-            wanted = r.at(f"@{g.prefix}.strings", r.word(row, _KEY))
-            g.fail(r, "BAD_STATE", "this tensor is missing, of another type, or cut off", wanted)
+            name = r.at(f"@{g.prefix}.strings", r.word(row, _NAME))
+            g.fail(r, "BAD_STATE", "the tensor is missing, of another type, or cut off", name)
         out = r.element(r.at("%c", g.fields["offsets"]), k)
         r.store("ptr", r.at(data, offset), out)
     _count_tensors(g, r, text, n)
@@ -182,40 +183,27 @@ def _adopt(g: Glue) -> None:
 def _first_weights(g: Glue) -> None:
     """`i32 first_weights(ptr c, ptr o)`: finds the image and begins with it."""
     i = g.interface
+    _map_file(g)
     r = g.begin("i32", "first_weights", "ptr %c", "ptr %o")
-    if not i.variables and not i.constants:
-        r.ret("i32", 0)
-        g.end(r)
-        return
-    given = r.load("ptr", "%o", OPTION["weights"])
-    path = r.load("ptr", "%o", OPTION["weights_path"])
-    g.set(r, "ptr", "image", given)
-    g.set(r, "i64", "image_bytes", r.load("i64", "%o", OPTION["weights_bytes"]))
-    none = r.test("eq", "ptr", given, "null")
-    with r.when(none):
-        with r.when(r.test("ne", "ptr", path, "null")):
-            bad = g.call(r, "i32", "map_file", "ptr %c", f"ptr {path}")
-            with r.when(r.test("ne", "i32", bad, 0)):
-                r.ret("i32", bad)
-        with r.when(r.test("eq", "ptr", path, "null")):
-            if i.embedded:
-                g.set(r, "ptr", "image", f"@{g.prefix}_weights")
-                g.set(r, "i64", "image_bytes", i.embedded)
-            else:
-                g.fail(r, "NO_WEIGHTS")
+    if i.variables or i.constants:
+        _find_image(g, r)
     r.ret("i32", g.call(r, "i32", "reset.locked", "ptr %c"))
     g.end(r)
-    _map_file(g)
 
     r = g.begin("i32", "reset.locked", "ptr %c")
     count = len(i.variables) + len(i.constants)
+    if not count:
+        r.ret("i32", 0)
+        g.end(r)
+        return
     image, size = g.get(r, "ptr", "image"), g.get(r, "i64", "image_bytes")
     bad = g.call(r, "i32", "parse", "ptr %c", f"ptr {image}", f"i64 {size}", f"i64 {count}")
     with r.when(r.test("ne", "i32", bad, 0)):
         r.ret("i32", bad)
     with r.each(count) as k:
-        address = r.emit(f"ptrtoint ptr "
-                         f"{r.load('ptr', r.element(r.at('%c', g.fields['offsets']), k))} to i64")
+        address = r.emit(
+            f"ptrtoint ptr {r.load('ptr', r.element(r.at('%c', g.fields['offsets']), k))} to i64"
+        )
         low = r.bits("and", address, r.word(_row(g, r, k), _ALIGN))
         with r.when(r.test("ne", "i64", low, 0)):
             g.fail(r, "MISALIGNED", "tensors of the weights must be aligned to their elements")
@@ -223,6 +211,26 @@ def _first_weights(g: Glue) -> None:
     _outdate(g, r, i.prepares)
     r.ret("i32", 0)
     g.end(r)
+
+
+def _find_image(g: Glue, r: Routine) -> None:
+    """Options' image, else options' file, else the image inside."""
+    given = r.load("ptr", "%o", OPTION["weights"])
+    path = r.load("ptr", "%o", OPTION["weights_path"])
+    g.set(r, "ptr", "image", given)
+    g.set(r, "i64", "image_bytes", r.load("i64", "%o", OPTION["weights_bytes"]))
+    with r.when(r.test("eq", "ptr", given, "null")):
+        named = r.test("ne", "ptr", path, "null")
+        with r.when(named):
+            bad = g.call(r, "i32", "map_file", "ptr %c", f"ptr {path}")
+            with r.when(r.test("ne", "i32", bad, 0)):
+                r.ret("i32", bad)
+        with r.unless(named):
+            if g.interface.embedded:
+                g.set(r, "ptr", "image", f"@{g.prefix}_weights")
+                g.set(r, "i64", "image_bytes", g.interface.embedded)
+            else:
+                g.fail(r, "NO_WEIGHTS")
 
 
 def _map_file(g: Glue) -> None:
@@ -355,5 +363,3 @@ def _save(g: Glue) -> None:
         r.ret("i32", 0)
 
     g.guarded("save_state", ["ptr %to", "i64 %bytes"], body)
-
-

@@ -186,12 +186,12 @@ def _tensors(g: Glue) -> None:
     i = g.interface
     rows: list[int] = []
     starts = [0]
-    for _, group in i.groups:
-        for a in group:
+    for _, arrays in i.groups:
+        for a in arrays:
             shape = [d if isinstance(d, int) else -1 for d in a.shape]
             padded = [*shape, *([0] * (i.max_rank - len(shape)))]
             rows += [g.string(a.name), _kind(a.dtype), len(shape), *padded]
-        starts.append(starts[-1] + len(group))
+        starts.append(starts[-1] + len(arrays))
     table, first = g.table("tensors", rows), g.table("groups", starts)
     r = g.begin("i32", "tensor_count", "i32 %group", public=True)
     group = r.emit("zext i32 %group to i64")

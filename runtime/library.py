@@ -287,7 +287,7 @@ def _signature(owner: Library) -> int:
 
 def _weights_path(path: Path, raw: dict[str, Any], given: Any) -> str | None:
     if given is not None:
-        return os.fspath(given)
+        return str(os.fspath(given))
     if raw["weights"] == "file":
         return str(path.absolute().with_name(raw["weights_file"]))
     if raw["weights"] == "caller":
@@ -309,5 +309,3 @@ def _ordered(m: Manifest, args: tuple[Any, ...], inputs: dict[str, Any]) -> list
         raise FeedError(f"{m.name} takes {', '.join(names) or 'no inputs'}: {problems[0]}",
                         *problems[1:])  # fmt: skip
     return [given[n] for n in names]
-
-
