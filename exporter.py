@@ -113,7 +113,7 @@ def compile_library(module: Module, name: str, target: Target, variables: Any, w
     from .compiler import compile_function
 
     compiled = [compile_function(f, target, level) for f in module.functions.values()]
-    programs = [replace(c.program, name=f"{name}.{key}")
+    programs = [replace(c.program, name=f"{name}.program.{key}")
                 for key, c in zip(module.functions, compiled)]  # fmt: skip
     merged = merge(programs, f"{name}.kernel")
     held: dict[str, Array] = {}

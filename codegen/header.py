@@ -220,6 +220,11 @@ def _shape(a: Array) -> str:
     return "[" + ", ".join(show(d) for d in a.shape) + "]"
 
 
+def _quoted(name: str) -> str:
+    """A user's name inside a comment, which it must not end."""
+    return '"' + name.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/") + '"'
+
+
 def _declared(f: Field) -> str:
     """A field of an argument struct with what it points to."""
     a = f.array
@@ -227,7 +232,7 @@ def _declared(f: Field) -> str:
         return f"    int64_t {f.name};"
     kind = c_type(a.dtype)
     as_text = "" if a.dtype.name == kind.removesuffix("_t") else f"{a.dtype.name} "
-    name = "" if f.name == a.name else f' "{a.name}"'
+    name = "" if f.name == a.name else f" {_quoted(a.name)}"
     constant = "" if f.written else "const "
     return f"    {constant}{kind} *{f.name}; /* {as_text}{_shape(a)}{name} */"
 
@@ -237,7 +242,7 @@ def _entry(i: Interface, e: Entry) -> str:
     rows = [_declared(f) for f in e.fields] or ["    int64_t none; /* leave it 0 */"]
     changes = [i.variables[k].name for k in e.program.written]
     does = "Changes no variables." if not changes else f"Changes {len(changes)} variables: " + (
-        ", ".join(changes[:8]) + (", ..." if len(changes) > 8 else "") + ".")  # fmt: skip
+        ", ".join(_quoted(c) for c in changes[:8]) + (", ..." if len(changes) > 8 else "") + ".")  # fmt: skip
     return (f"typedef struct {p}_{e.name}_args {{\n" + "\n".join(rows) +
             f"\n}} {p}_{e.name}_args;\n" +
             "\n".join(_comment("", f"{does} No pointer may be NULL.")) +
@@ -247,8 +252,9 @@ def _entry(i: Interface, e: Entry) -> str:
 
 def _variables(i: Interface) -> str:
     up = i.name.upper()
-    names = unique([a.name for a in i.variables])
-    rows = [f'    {up}_VARIABLE_{n} = {k}, /* "{a.name}" {a.dtype}{_shape(a)}, {nbytes(a)} bytes */'
+    names = unique(["COUNT", *(a.name for a in i.variables)])[1:]
+    rows = [f'    {up}_VARIABLE_{n} = {k}, /* {_quoted(a.name)} {a.dtype}{_shape(a)}, '
+            f"{nbytes(a)} bytes */"
             for k, (n, a) in enumerate(zip(names, i.variables))]  # fmt: skip
     rows.append(f"    {up}_VARIABLE_COUNT = {len(rows)}")
     return "enum {\n" + "\n".join(rows) + "\n};\n"

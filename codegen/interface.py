@@ -159,6 +159,13 @@ class Interface:
             if name in RESERVED or not name.isidentifier() or not name.isascii():
                 raise ExportError(f"a function of a library cannot be called {name!r}",
                                   "it would collide with the C interface")  # fmt: skip
+        taken: set[str] = set()
+        for name, _ in self.programs:
+            mine = {name.lower(), f"{name}_args".lower(), f"{name}_arena_bytes".lower()}
+            if taken & mine:
+                raise ExportError(f"the function {name!r} collides with another in C",
+                                  "names must differ in more than case, and not end in _args")  # fmt: skip
+            taken |= mine
         if len(self.programs) > 63:
             raise ExportError(f"{len(self.programs)} functions: a library has at most 63")
 

@@ -200,7 +200,7 @@ class Library:
         self.close()
 
     def __del__(self) -> None:
-        with suppress(AttributeError):
+        with suppress(AttributeError, TypeError):  # half made, or Python is ending
             self.close()
 
 

@@ -19,7 +19,7 @@ from flowmill.codegen import cpu_check, weights_image
 from flowmill.dtypes import as_dtype
 from flowmill.target import host, named
 
-from .conftest import Shipped, data, network
+from .conftest import FLAGS, Shipped, data, network, run
 
 X, T = data()
 
@@ -309,10 +309,25 @@ def test_names_of_functions(shipped: Shipped, tmp_path: Path) -> None:
     graph = shipped.module.graph
     with pytest.raises(fm.ExportError, match="'init'"):
         fm.export(fm.Module(graph, init="pred"), tmp_path / "libx.so")
+    with pytest.raises(fm.ExportError, match="collides"):
+        fm.export(fm.Module(graph, step="pred", Step="pred"), tmp_path / "libx.so")
     with pytest.raises(fm.GraphError):
         fm.Module(graph)
     with pytest.raises(fm.FetchError):
         fm.Module(graph, infer="nothing")
+
+
+def test_names_that_would_break_c(cc: str, tmp_path: Path) -> None:
+    with fm.Graph() as g:
+        x = fm.input("int", ("short", 2))
+        y = x + fm.variable("COUNT", np.ones(2, "f")) + fm.variable("a*/b", np.ones(2, "f"))
+        fm.named(y, "int/")
+    fm.export(fm.Module(g, run="int/", parse=y, map=y), tmp_path / "libodd.so")
+    (tmp_path / "odd.c").write_text('#include "libodd.h"\nint main(void) { return 0; }\n')
+    run(cc, *FLAGS, "-c", str(tmp_path / "odd.c"), "-o", str(tmp_path / "odd.o"))
+    with fm.load(tmp_path / "libodd.so") as lib:
+        for name in ("run", "parse", "map"):
+            assert same(lib.call(name, np.ones((3, 2), "f")), np.full((3, 2), 3, "f"))
 
 
 def test_what_is_no_library(shipped: Shipped, tmp_path: Path) -> None:
