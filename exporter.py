@@ -29,7 +29,6 @@ from .dtypes import Array, as_dtype
 from .errors import ConfigError, ExportError
 from .graph.definition import Graph, initial_values
 from .graph.module import Module
-from .graph.ops.source import Constant
 from .runtime.manifest import Manifest
 from .target import Target
 
@@ -118,9 +117,7 @@ def compile_library(module: Module, name: str, target: Target, variables: Any, w
     merged = merge(programs, f"{name}.kernel")
     held: dict[str, Array] = {}
     for c in compiled:
-        for n in c.fused.nodes():
-            if isinstance(n.op, Constant):
-                held[n.op.data.digest] = n.op.data.array
+        held |= c.constants()
     constants = tuple(Area(f"constant {d}", as_dtype(held[d].dtype), held[d].shape)
                       for d in merged.constants)  # fmt: skip
     values = _values(module.graph, merged.variables, variables)
