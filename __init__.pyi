@@ -35,6 +35,9 @@ from .errors import (
 )
 from .graph import initializers as initializers, optimizers as optimizers, schedules as schedules
 from .graph.clone import clone as clone
+from .exporter import export as export
+from .graph.module import Module as Module
+from .runtime.library import Library as Library, load as load
 from .runtime.session import Session as Session
 from .graph.definition import (
     Graph as Graph,

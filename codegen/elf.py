@@ -30,8 +30,8 @@ from .elf_write import Linked, write_shared
 _LIBC = """
 __errno_location __register_atfork abort aligned_alloc calloc clock_gettime close dl_iterate_phdr
 dladdr exit fclose fflush fopen fprintf fputs fread free fseek ftell fwrite getauxval getenv getpid
-gettimeofday lseek madvise malloc memchr memcmp memcpy memmove memset mmap mprotect msync munmap
-nanosleep open posix_memalign pread printf pthread_attr_destroy pthread_attr_init
+gettimeofday lseek madvise malloc memchr memcmp memcpy memmem memmove memset mmap mprotect msync
+munmap nanosleep open posix_memalign pread printf pthread_attr_destroy pthread_attr_init
 pthread_attr_setstacksize pthread_create pthread_detach pthread_getspecific pthread_join
 pthread_key_create pthread_key_delete pthread_mutex_lock pthread_mutex_unlock pthread_once
 pthread_self pthread_setaffinity_np pthread_setspecific pthread_sigmask putchar puts pwrite qsort

@@ -35,8 +35,8 @@ from .llvm_text import FunctionText
 PARALLEL_TYPE = "void (ptr, ptr, ptr, i32)"
 
 
-def emit_module(programs: list[Program], target: Target) -> str:
-    """One LLVM module for programs that share kernels."""
+def emit_module(programs: list[Program], target: Target, linkage: str = "") -> str:
+    """One LLVM module for programs that share kernels. `linkage`: of the entry points."""
     parts = [f'target triple = "{target.triple}"',
              f"{ZEROS} = internal constant [{ZERO_BYTES} x i8] zeroinitializer, align 64"]  # fmt: skip
     declarations: set[str] = set()
@@ -50,15 +50,16 @@ def emit_module(programs: list[Program], target: Target) -> str:
             declarations |= made.declarations
             parts.append(made.text)
     for p in programs:
-        writer = _Entry(p, target)
+        writer = _Entry(p, target, linkage)
         parts += writer.functions()
         declarations |= writer.declarations
     return "\n".join([*parts[:2], *sorted(declarations), *parts[2:]]) + "\n"
 
 
 class _Entry:
-    def __init__(self, program: Program, target: Target) -> None:
+    def __init__(self, program: Program, target: Target, linkage: str) -> None:
         self.program = program
+        self.linkage = linkage
         self.target = target
         self.declarations: set[str] = set()
         self.arguments = len(program.inputs) + len(program.outputs)
@@ -161,7 +162,8 @@ class _Entry:
             self.declarations.add("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
         self.tick(text, clock, tick + 1)
         self.declarations |= text.declarations
-        body = text.text(f"define i32 @{name}(ptr %frame) {self.target.attributes}")
+        body = text.text(f"define {self.linkage} i32 @{name}(ptr %frame) "
+                         f"{self.target.attributes}")  # fmt: skip
         return body.replace("  ret void\n}", "  ret i32 0\n}")
 
     def run_phase(self, text: FunctionText, ex: Expressions, phase: Phase, function: str,

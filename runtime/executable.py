@@ -14,12 +14,13 @@ import numpy as np
 from .. import config
 from ..codegen.emit import INDEX_BITS, NO_ERROR
 from ..codegen.kernel import program as frame_layout
-from ..dims import DimExpr, Sym, evaluate, free_symbols, show
+from ..dims import evaluate
 from ..dtypes import Array
-from ..errors import DTypeError, FeedError, RunError, UserError
+from ..errors import RunError, UserError
 from . import cache, native
+from .arguments import checked, results
 from .fastcall import ArgPlan, DimPlan, FastCall, supported
-from .manifest import Area, Manifest, SiteInfo
+from .manifest import Manifest, SiteInfo, plain_symbol
 from .state import State, aligned
 
 _MESSAGES = {
@@ -80,7 +81,6 @@ class Executable:
         self.written = tuple(manifest.variables[k].name for k in manifest.written)
         self._sources = tuple(manifest.variables[k].name for k in manifest.prepared_from)
         self._free: list[Frame] = []
-        self._dims = _dim_sources(manifest)
         self.dtypes = [a.dtype.numpy for a in manifest.outputs]
         self.static = not manifest.symbols
         self.static_shapes = [tuple(d for d in a.shape if isinstance(d, int))
@@ -126,9 +126,9 @@ class Executable:
     def run(self, inputs: Sequence[Any], outputs: Sequence[Array | None] | None = None
             ) -> list[Array]:  # fmt: skip
         """Outputs for inputs in manifest order; `outputs` gives memory to write to."""
-        arrays, dims = self.checked(inputs)
-        outs = self.results(dims, outputs)
         m = self.manifest
+        arrays, dims = checked(m, inputs)
+        outs = results(m, dims, outputs)
         f = self.frame()
         f.need(evaluate(m.arena_bytes, dims))
         for k, a in enumerate((*arrays, *outs)):
@@ -207,7 +207,7 @@ class Executable:
         for k, a in enumerate((*m.inputs, *m.outputs)):
             shape: list[int | str] = []
             for d in a.shape:
-                plain = _plain_symbol(d)
+                plain = plain_symbol(d)
                 if not isinstance(d, int) and plain is None:
                     return  # a compound dimension: Python works it out
                 shape.append(d if isinstance(d, int) else str(plain))
@@ -221,53 +221,7 @@ class Executable:
                               owner=(f, self.library))  # fmt: skip
         self._fast_frame, self._fast_limits = f, tuple(caps.values())
 
-    # --- arguments --------------------------------------------------------------------------
-
-    def checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
-        """Inputs as arrays of the right type, and the dims they imply. FeedError lists all that
-        is wrong."""
-        m = self.manifest
-        problems: list[str] = []
-        arrays: list[Array] = []
-        dims: dict[str, int] = {}
-        for a, given in zip(m.inputs, inputs):
-            try:
-                arrays.append(_as_array(a, given))
-            except UserError as e:
-                problems.append(e.message)
-        if not problems:
-            for (k, axis), name in self._dims.items():
-                array = arrays[k]
-                if array.ndim == len(m.inputs[k].shape):
-                    dims.setdefault(name, array.shape[axis])
-            for a, array in zip(m.inputs, arrays):
-                problem = _shape_problem(a, array, dims)
-                if problem:
-                    problems.append(problem)
-            for s in m.symbols:
-                if s.name in dims and not problems:
-                    problems += _bound_problem(s.name, dims[s.name], s.lo, s.hi)
-        if problems:
-            raise FeedError(f"cannot run {m.name}: {problems[0]}", *problems[1:])
-        return arrays, dims
-
-    def results(self, dims: dict[str, int], outputs: Sequence[Array | None] | None) -> list[Array]:
-        """Memory for the outputs: the caller's where given and fitting."""
-        out: list[Array] = []
-        for k, a in enumerate(self.manifest.outputs):
-            shape = tuple(evaluate(d, dims) for d in a.shape)
-            given = outputs[k] if outputs else None
-            if given is None:
-                out.append(np.empty(shape, a.dtype.numpy))
-                continue
-            fits = (isinstance(given, np.ndarray) and given.shape == shape
-                    and given.dtype == a.dtype.numpy and given.flags.c_contiguous
-                    and given.flags.writeable)  # fmt: skip
-            if not fits:
-                raise FeedError(f'out for "{a.name}" must be a writable, contiguous {a.dtype} '
-                                f"array of shape {list(shape)}")  # fmt: skip
-            out.append(given)
-        return out
+    # --- failures ---------------------------------------------------------------------------
 
     def failure(self, word: int, dims: dict[str, int]) -> UserError:
         """The error a run recorded."""
@@ -286,66 +240,6 @@ def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
         index //= max(size, 1)
     return RunError(f"{site.text}: {what} at element {at}", str(site.loc),
                     "variables are as they were before the run")  # fmt: skip
-
-
-def _as_array(a: Area, given: Any) -> Array:
-    dtype = a.dtype.numpy
-    if isinstance(given, np.ndarray):
-        if given.dtype != dtype:
-            raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}: '
-                             f'use .astype("{a.dtype}")')  # fmt: skip
-        return np.ascontiguousarray(given).reshape(given.shape)
-    try:
-        raw = np.asarray(given)
-    except (TypeError, ValueError) as e:
-        raise FeedError(f'"{a.name}" cannot be made an array: {e}') from None
-    if raw.dtype == object or not (np.can_cast(raw.dtype, dtype, "same_kind") or
-                                   (raw.dtype.kind in "iu" and dtype.kind in "iuf")):  # fmt: skip
-        raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {raw.dtype}')
-    return np.ascontiguousarray(raw, dtype).reshape(raw.shape)
-
-
-def _shape_problem(a: Area, array: Array, dims: dict[str, int]) -> str:
-    wanted = "[" + ",".join(show(d) for d in a.shape) + "]"
-    got = list(array.shape)
-    if array.ndim != len(a.shape):
-        return f'"{a.name}" has shape {wanted}, it was fed shape {got}'
-    for k, d in enumerate(a.shape):
-        missing = {s.name for s in free_symbols(d)} - dims.keys()
-        if missing:
-            return f'"{a.name}": dimension {sorted(missing)[0]} cannot be worked out from the feeds'
-        if evaluate(d, dims) != array.shape[k]:
-            known = ", ".join(f"{n} = {v}" for n, v in dims.items())
-            return f'"{a.name}" has shape {wanted}, it was fed shape {got}' + (
-                f" (other feeds say {known})" if known else ""
-            )
-    return ""
-
-
-def _bound_problem(name: str, value: int, lo: int, hi: int | None) -> list[str]:
-    if value < lo or (hi is not None and value > hi):
-        limit = f"at least {lo}" + ("" if hi is None else f" and at most {hi}")
-        return [f'dimension "{name}" must be {limit}, the feeds make it {value}']
-    return []
-
-
-def _plain_symbol(d: Any) -> str | None:
-    if isinstance(d, DimExpr) and len(d.terms) == 1:
-        (m, c) = d.terms[0]
-        if c == 1 and len(m) == 1 and isinstance(m[0], Sym):
-            return m[0].name
-    return None
-
-
-def _dim_sources(m: Manifest) -> dict[tuple[int, int], str]:
-    """(input, axis) -> the symbol that axis is."""
-    out: dict[tuple[int, int], str] = {}
-    for k, a in enumerate(m.inputs):
-        for axis, d in enumerate(a.shape):
-            name = _plain_symbol(d)
-            if name is not None:
-                out[k, axis] = name
-    return out
 
 
 def _table(arrays: Sequence[Array]) -> Any:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..codegen.kernel.program import Array as ProgramArray
 from ..codegen.kernel.program import Launch, Program
-from ..dims import Dim, as_sym, parse, show, sym, total
+from ..dims import Dim, DimExpr, Sym, as_sym, parse, show, sym, total
 from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError
@@ -117,6 +118,12 @@ class Manifest:
                   for d, a in (made or {}).items()),
         )  # fmt: skip
 
+    @cached_property
+    def dim_sources(self) -> dict[tuple[int, int], str]:
+        """(input, axis) -> the symbol which that axis is."""
+        return {(k, axis): name for k, a in enumerate(self.inputs)
+                for axis, d in enumerate(a.shape) if (name := plain_symbol(d))}  # fmt: skip
+
     def text(self) -> str:
         """JSON."""
 
@@ -145,6 +152,15 @@ def _step(group: tuple[Launch, ...], phase: int) -> Step:
     label = " ; ".join(launch.label for launch in group)
     return Step(first.kernel, label, first.locs[0], total(x.flops for x in group),
                 total(x.bytes for x in group), phase)  # fmt: skip
+
+
+def plain_symbol(d: Any) -> str | None:
+    """The name of the symbol that `d` is, if it is nothing else."""
+    if isinstance(d, DimExpr) and len(d.terms) == 1:
+        (m, c) = d.terms[0]
+        if c == 1 and len(m) == 1 and isinstance(m[0], Sym):
+            return m[0].name
+    return None
 
 
 def _plain(x: Any, leaf: Any) -> Any:
