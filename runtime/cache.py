@@ -103,7 +103,7 @@ def store(name: str, code: bytes, manifest: str) -> Entry:
         with suppress(OSError):
             os.unlink(temporary)
         return Entry(None, code, manifest)
-    _limit(path)
+    trim(config.integer("cache_bytes"), keep=path)
     return Entry(path, b"", manifest)
 
 
@@ -132,11 +132,12 @@ def clear() -> int:
     return count
 
 
-def _limit(keep: Path) -> None:
-    """Drops the least recently used entries beyond the size limit, but not `keep`."""
-    limit = config.integer("cache_bytes")
+def trim(limit: int, keep: Path | None = None) -> int:
+    """Drops the least recently used entries beyond `limit` bytes, but not `keep`; returns how
+    many."""
     found = entries()
     size = sum(e[1] for e in found)
+    count = 0
     for path, bytes_, _ in found:
         if size <= limit:
             break
@@ -144,4 +145,6 @@ def _limit(keep: Path) -> None:
             continue
         with suppress(OSError):
             path.unlink()
+            count += 1
         size -= bytes_
+    return count

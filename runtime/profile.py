@@ -70,8 +70,13 @@ class Profile:
     dims: Mapping[str, int]
 
     def share(self, row: Row) -> float:
-        """The part of the run that a row took, 0 to 1."""
-        return row.seconds / self.seconds if self.seconds > 0 else 0.0
+        """The part of the time in kernels that a row took, 0 to 1."""
+        return row.seconds / self.busy if self.busy > 0 else 0.0
+
+    @property
+    def busy(self) -> float:
+        """Seconds in kernels."""
+        return sum(r.seconds for r in self.rows)
 
     @property
     def flops(self) -> int:
@@ -163,13 +168,12 @@ def table(p: Profile, order: str = "run", limit: int | None = None) -> list[tupl
         chosen = tuple(sorted(chosen, key=lambda r: -r.seconds))
     out = [("time", "share", "GFLOP/s", "GB/s", "kernel", "computes", "layer", "line")]
     for r in chosen[:limit]:
-        line = "" if order == "layer" else f"{Path(r.loc.file).name}:{r.loc.line}"
+        line = f"{Path(r.loc.file).name}:{r.loc.line}" if r.loc.line else ""
         layer = r.loc.layer if order != "layer" else ""
         out.append((duration(r.seconds), f"{p.share(r):.1%}", f"{r.gflops:.1f}", f"{r.gbytes:.1f}",
                     r.kernel, r.label, layer, f"{line}  {r.source}".strip()))  # fmt: skip
-    busy = sum(r.seconds for r in p.rows)
-    whole = Row("", "all kernels", UNKNOWN, busy, p.flops, p.bytes, 0)
-    out.append((duration(busy), f"{p.share(whole):.1%}", f"{whole.gflops:.1f}",
+    whole = Row("", "all kernels", UNKNOWN, p.busy, p.flops, p.bytes, 0)
+    out.append((duration(p.busy), f"{p.share(whole):.1%}", f"{whole.gflops:.1f}",
                 f"{whole.gbytes:.1f}", "", f"{len(p.rows)} steps", "", ""))  # fmt: skip
     return out
 

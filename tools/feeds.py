@@ -1,0 +1,134 @@
+"""Options that say what a run is fed: `--feed x=file.npy`, `--random`, `--dim`, `--seed`.
+
+In: parsed arguments and the inputs to feed. Out: an array per input, or a FeedError that lists all
+that is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..dims import Sym, evaluate, free_symbols
+from ..dtypes import Array
+from ..errors import ConfigError, FeedError
+from ..graph.ir import TensorType, Value
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The options of commands that run graphs."""
+    parser.add_argument("--feed", action="append", default=[], metavar="NAME=FILE.npy",
+                        help="array for an input, or a number or JSON list; may be repeated")  # fmt: skip
+    parser.add_argument("--random", action="store_true",
+                        help="feed random numbers to the inputs that --feed leaves out")  # fmt: skip
+    parser.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH",
+                        help="of a random integer input (default 0:2), HIGH excluded")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of --random (default 0)")
+    add_dim_argument(parser)
+
+
+def add_dim_argument(parser: ArgumentParser) -> None:
+    """`--dim`."""
+    parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE",
+                        help="size of a symbolic dimension, such as batch=32")  # fmt: skip
+
+
+def dimensions(args: Namespace, symbols: Iterable[Sym]) -> dict[str, int]:
+    """A size for every symbol: those given, else the least allowed, which is said."""
+    known = {s.name: s for s in symbols}
+    out: dict[str, int] = {}
+    for text in args.dim:
+        name, _, size = text.partition("=")
+        if name not in known:
+            raise ConfigError(f"--dim {text}: the graph has no dimension {name!r}",
+                              f"it has {', '.join(known) or 'none'}")  # fmt: skip
+        if not size.isdigit():
+            raise ConfigError(f"--dim {text}: write {name}=SIZE")
+        out[name] = int(size)
+        s = known[name]
+        if out[name] < s.lo or (s.hi is not None and out[name] > s.hi):
+            raise ConfigError(f"--dim {text}: {name} is {s.lo} or more" if s.hi is None else
+                              f"--dim {text}: {name} is from {s.lo} to {s.hi}")  # fmt: skip
+    for name, s in known.items():
+        if name not in out:
+            out[name] = max(s.lo, s.multiple)
+            print(f"{name} = {out[name]}; choose with --dim {name}=SIZE", file=sys.stderr)
+    return out
+
+
+def arrays(args: Namespace, inputs: Mapping[str, Value]) -> dict[str, Array]:
+    """What to feed, by input name."""
+    out = {name: _given(text) for name, text in _pairs("--feed", args.feed, inputs).items()}
+    missing = {name: v for name, v in inputs.items() if name not in out}
+    if missing and not args.random:
+        raise FeedError("inputs are not fed",
+                        *(f'"{name}": {v.type}' for name, v in missing.items()),
+                        "give each --feed NAME=FILE.npy, or give --random")  # fmt: skip
+    if missing:
+        limits = _pairs("--range", args.range, inputs)
+        symbols = {s for v in missing.values() for d in v.shape for s in free_symbols(d)}
+        fed = _known_dims(out, inputs)
+        wanted = [s for s in symbols if s.name not in fed]
+        dims = {**fed, **dimensions(args, sorted(wanted, key=lambda s: s.name))}
+        generator = np.random.default_rng(args.seed)
+        for name, v in missing.items():
+            out[name] = random_array(generator, v.type, dims, limits.get(name, "0:2"))
+    return {name: out[name] for name in inputs}
+
+
+def random_array(generator: np.random.Generator, type: TensorType, dims: Mapping[str, int],
+                 limits: str = "0:2") -> Array:  # fmt: skip
+    """Normal floats, or integers (and booleans) from a range `LOW:HIGH`."""
+    shape = tuple(evaluate(d, dims) for d in type.shape)
+    if type.dtype.is_float:
+        return np.asarray(generator.standard_normal(shape)).astype(type.dtype.numpy)
+    low, _, high = limits.partition(":")
+    try:
+        return np.asarray(generator.integers(int(low), int(high), shape)).astype(type.dtype.numpy)
+    except ValueError:
+        raise ConfigError(f"{limits!r} is no range LOW:HIGH of integers") from None
+
+
+def _pairs(option: str, given: list[str], inputs: Mapping[str, Any]) -> dict[str, str]:
+    out = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in inputs:
+            raise FeedError(f"{option} {text}: there is no input {name!r} to feed",
+                            f"inputs: {', '.join(inputs) or 'none'}")  # fmt: skip
+        out[name] = value
+    return out
+
+
+def _known_dims(given: Mapping[str, Array], inputs: Mapping[str, Value]) -> dict[str, int]:
+    """The dimensions that given arrays determine."""
+    out: dict[str, int] = {}
+    for name, array in given.items():
+        for d, size in zip(inputs[name].shape, array.shape):
+            for s in free_symbols(d):
+                if str(d) == s.name:
+                    out[s.name] = size
+    return out
+
+
+def _given(text: str) -> Array:
+    """A file's array, or the number or list that the text is."""
+    if text.endswith(".npy") or Path(text).is_file():
+        try:
+            loaded = np.load(text, allow_pickle=False)
+        except (OSError, ValueError) as e:
+            raise FeedError(f"cannot read {text}: {e}") from None
+        if not isinstance(loaded, np.ndarray):
+            raise FeedError(f"{text} holds several arrays: save one with numpy.save")
+        return loaded
+    try:
+        array = np.asarray(json.loads(text))
+    except ValueError:
+        raise FeedError(f"{text!r} is neither a file nor a number or list") from None
+    return array.astype(np.float32) if array.dtype == np.float64 else array
