@@ -59,7 +59,9 @@ def reported(error: Exception, function: Function, target: Target, level: int) -
     with suppress(OSError, UserError, InternalError):
         folder = config.cache_dir() / "failures"
         folder.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.blake2b(f"{show(function)} {target} {level} {what}".encode(), digest_size=6)
+        digest = hashlib.blake2b(
+            f"{show(function)} {target} {level} {what}".encode(), digest_size=6
+        )
         path = folder / f"{function.name}-{digest.hexdigest()}.fm"
         save(function, target, level, what, path)
         hint = f"\n  this is a bug in flowmill; to replay it: python -m flowmill replay {path}"

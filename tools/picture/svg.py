@@ -104,7 +104,7 @@ def _box(b: PlacedBox) -> str:
 def _edge(e: Path) -> str:
     end = ' marker-end="url(#arrow)"' if e.arrow else ""
     hint = f"<title>{escape(e.hint)}</title>" if e.hint else ""
-    return f"<path d={quoteattr(_curve(e.points))} class=\"edge\"{end}>{hint}</path>"
+    return f'<path d={quoteattr(_curve(e.points))} class="edge"{end}>{hint}</path>'
 
 
 def _curve(points: Sequence[tuple[float, float]]) -> str:
