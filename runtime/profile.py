@@ -155,7 +155,7 @@ def seconds_per_tick() -> float:
             tries.append((after - before, (before + after) / 2, tick))
         pairs.append(min(tries)[1:])
     (t0, c0), (t1, c1) = pairs
-    return float(t1 - t0) / max(c1 - c0, 1) / 1e9
+    return float((t1 - t0) / max(c1 - c0, 1) / 1e9)
 
 
 def table(p: Profile, order: str = "run", limit: int | None = None) -> list[tuple[str, ...]]:
@@ -166,7 +166,8 @@ def table(p: Profile, order: str = "run", limit: int | None = None) -> list[tupl
     chosen = p.by_layer() if order == "layer" else p.rows
     if order != "run":
         chosen = tuple(sorted(chosen, key=lambda r: -r.seconds))
-    out = [("time", "share", "GFLOP/s", "GB/s", "kernel", "computes", "layer", "line")]
+    out: list[tuple[str, ...]] = [("time", "share", "GFLOP/s", "GB/s", "kernel", "computes", "layer",
+                                   "line")]  # fmt: skip
     for r in chosen[:limit]:
         line = f"{Path(r.loc.file).name}:{r.loc.line}" if r.loc.line else ""
         layer = r.loc.layer if order != "layer" else ""

@@ -31,7 +31,9 @@ def configure(parser: ArgumentParser) -> None:
     target_options.add_arguments(parser)
     parser.add_argument("-o", "--output", metavar="lib.so",
                         help="write a shared object and its C header instead of filling the cache")  # fmt: skip
-    parser.add_argument("--brief", action="store_true", help="leave out the comparison with level 0")
+    parser.add_argument(
+        "--brief", action="store_true", help="leave out the comparison with level 0"
+    )
 
 
 def command(args: Namespace) -> int:
@@ -84,11 +86,11 @@ def figures(p: Program, dims: Mapping[str, int], reuses: bool = True) -> dict[st
 
 
 def export(src: source.Source, args: Namespace) -> None:
-    """The graph as a shared object."""
-    from .. import export as write  # type: ignore[attr-defined]
+    """The graph as a library beside its C header."""
+    from ..exporter import export as write
 
-    if Path(args.output).suffix not in (".so", ".o", ".a"):
-        raise ConfigError(f"--output {args.output}: the name must end in .so, .o or .a")
-    write(src.needed(), args.output)
-    print(f"wrote {args.output}")
-
+    path = Path(args.output)
+    if path.suffix != ".so":
+        raise ConfigError(f"--output {args.output}: the name must end in .so")
+    for written in write(src.needed(), path, target=target_options.chosen(args), level=args.level):
+        print(f"wrote {written}")

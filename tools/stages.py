@@ -7,6 +7,7 @@ pass, and what follows from it: kernels, program, LLVM, assembly, memory plan, d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -149,8 +150,6 @@ def collect(function: Function, target: Target, level: int = 2, wanted: tuple[st
     if not graphs_only:
         out.result = build.compiled(function, target, level, see)
         return out
-    try:
+    with suppress(_Enough):
         compile_function(function, target, level, see)
-    except _Enough:
-        pass
     return out

@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -98,7 +99,7 @@ def parse(text: str) -> Program:
     """
     starts = [m.start() for m in _KERNEL.finditer(text)] + [len(text)]
     kernels = []
-    for at, end in zip(starts, starts[1:]):
+    for at, end in pairwise(starts):
         above = "\n" * text.count("\n", 0, at)  # errors count lines in the whole text
         kernels.append(parse_kernel(above + text[at:end]))
     return _Reader(text[: starts[0]]).program(tuple(kernels))

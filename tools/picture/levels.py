@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import networkx as nx
 
@@ -179,7 +180,7 @@ def _order(rows: list[list[Item]], links: list[_Link]) -> None:
 def _crossings(rows: list[list[Item]], down: dict[Item, list[Item]]) -> int:
     """How often links cross between neighbouring ranks, counted by a Fenwick tree."""
     total = 0
-    for upper, lower in zip(rows, rows[1:]):
+    for upper, lower in pairwise(rows):
         spot = {item: j for j, item in enumerate(lower)}
         tree = [0] * (len(lower) + 1)
         seen = 0
@@ -240,7 +241,7 @@ def _gap(a: Item, b: Item) -> float:
 def _apart(row: list[Item], wanted: list[float], weights: list[float]) -> list[float]:
     """Places in order, `w` and a gap apart, nearest to the wanted ones in weighted squares."""
     offsets = [0.0]
-    for a, b in zip(row, row[1:]):
+    for a, b in pairwise(row):
         offsets.append(offsets[-1] + a.w + _gap(a, b))
     blocks: list[tuple[float, float, int]] = []  # mean, weight, members
     for want, offset, weight in zip(wanted, offsets, weights):

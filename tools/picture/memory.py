@@ -140,8 +140,9 @@ def picture(m: MemoryPlan) -> str:
                _STYLE)  # fmt: skip
     out.append(text(20, 26, f"Memory of {m.name}" + (f" at {at}" if at else ""), "title"))
     ratio = f", {m.arena / m.peak:.2f} × the live peak" if m.peak else ""
-    out.append(text(20, 45, f"arena {bytes_text(m.arena)}{ratio}; without reuse "
-                            f"{bytes_text(m.separate)}; variables {bytes_text(m.variables)}", "note"))  # fmt: skip
+    sums = (f"arena {bytes_text(m.arena)}{ratio}; without reuse {bytes_text(m.separate)}; "
+            f"variables {bytes_text(m.variables)}")  # fmt: skip
+    out.append(text(20, 45, sums, "note"))
     out.append(f'<rect x="{_LEFT:.1f}" y="{_TOP:.1f}" width="{width:.1f}" height="{height:.1f}" '
                'fill="#f7f9fb" stroke="#c3ccd6"/>')  # fmt: skip
     for k, a in enumerate(m.areas):

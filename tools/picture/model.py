@@ -34,8 +34,10 @@ KINDS = ("contraction", "window", "reduction", "indexing", "random", "pointwise"
          "layer", "input", "output")  # fmt: skip
 
 # attribute -> the values that say nothing
-_USUAL = {**dict.fromkeys(("pads_before", "pads_after", "before", "after", "starts"), {0}),
-          **dict.fromkeys(("strides", "dilations", "steps", "groups"), {1})}  # fmt: skip
+_USUAL: dict[str, set[int]] = {
+    **{name: {0} for name in ("pads_before", "pads_after", "before", "after", "starts")},
+    **{name: {1} for name in ("strides", "dilations", "steps", "groups")},
+}
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def _merged(d: Drawing, groups: list[tuple[str, ...]], stretch: bool = False) ->
                          "\n".join(b.title for b in run[:40])))  # fmt: skip
     edges = {}
     for e in d.edges:
-        a, b = new[e.source], new[e.target]
-        if a != b:
-            edges[a, b, e.value] = Edge(a, b, e.label, e.value)
+        ends = new[e.source], new[e.target]
+        if ends[0] != ends[1]:
+            edges[(*ends, e.value)] = Edge(*ends, e.label, e.value)
     return Drawing(d.title, tuple(boxes), tuple(edges.values()))
