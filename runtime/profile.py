@@ -23,6 +23,7 @@ from ..dims import evaluate
 from ..dtypes import Array
 from ..errors import UNKNOWN, ConfigError, Loc
 from . import native
+from .arguments import checked
 from .manifest import Manifest
 from .session import Session
 
@@ -110,7 +111,7 @@ def profile(session: Session, fetches: Any, feeds: Mapping[Any, Any], steps: int
         raise ConfigError(f"a profile needs one step or more, not {steps}")
     executable, inputs = session.bound(fetches, feeds)
     m = executable.manifest
-    _, dims = executable.checked(inputs)
+    _, dims = checked(m, inputs)
     clock = executable.start_clock()
     try:
         for _ in range(warmup):
