@@ -113,7 +113,9 @@ class Pipeline:
         return function
 
 
-def check_properties(p: Pass, function: Function, held: Sequence[Property] | frozenset[Property]) -> None:
+def check_properties(
+    p: Pass, function: Function, held: Sequence[Property] | frozenset[Property]
+) -> None:
     """InternalError naming the pass if the function is not well formed or lacks a property."""
     for check in (verify, *held):
         problems = [problem for _, problem in zip(range(5), check(function))]

@@ -103,7 +103,7 @@ def _within(start: Dim, size: Dim, of: Dim) -> bool:
     """Whether start .. start + size certainly lies in 0 .. of."""
     if not (isinstance(start, int) and isinstance(size, int) and isinstance(of, int)):
         return False
-    return 0 <= start and start + size <= of
+    return start >= 0 and start + size <= of
 
 
 @rule(pad(X, A, B, V))
@@ -128,7 +128,9 @@ def join_of_joined(out: Value) -> Any:
     flat = [x for x in flat if x.shape[op.axis] != 0] or flat[:1]
     if len(flat) == 1:
         return flat[0]
-    return None if flat == list(out.node.inputs) else out.node.owner.node(op, tuple(flat)).outputs[0]
+    return (
+        None if flat == list(out.node.inputs) else out.node.owner.node(op, tuple(flat)).outputs[0]
+    )
 
 
 # --- repeating ------------------------------------------------------------------------------------
