@@ -48,10 +48,7 @@ softmax, log_softmax, logsumexp = (
 )
 maximum, minimum = dual(pointwise.Maximum, "max"), dual(pointwise.Minimum, "min")
 equal, not_equal = dual(pointwise.Eq, "eq"), dual(pointwise.Ne, "ne")
-abs_, sign, where = (dual(op, op.name) for op in (pointwise.Abs, pointwise.Sign, pointwise.Where))
-floor, ceil, round_, trunc = (
-    dual(op, op.name) for op in (pointwise.Floor, pointwise.Ceil, pointwise.Round, pointwise.Trunc)
-)
+abs_, isinf, where = (dual(op, op.name) for op in (pointwise.Abs, pointwise.Isinf, pointwise.Where))
 cast, stop_gradient = dual(pointwise.Cast, "cast"), dual(pointwise.StopGradient)
 relu = dual(activation.Relu, "relu")
 sum_, reduce_max, reduce_min = dual(reduce.Sum), dual(reduce.ReduceMax), dual(reduce.ReduceMin)

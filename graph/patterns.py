@@ -46,74 +46,31 @@ Note = Callable[[Node, str], None]
 class Pattern:
     """What the operators and the functions of `notation` make of variables."""
 
-    def __add__(self, o: Any) -> Pattern:
-        return applied("add", self, o)  # noqa: E704
-
-    def __radd__(self, o: Any) -> Pattern:
-        return applied("add", o, self)  # noqa: E704
-
-    def __sub__(self, o: Any) -> Pattern:
-        return applied("sub", self, o)  # noqa: E704
-
-    def __rsub__(self, o: Any) -> Pattern:
-        return applied("sub", o, self)  # noqa: E704
-
-    def __mul__(self, o: Any) -> Pattern:
-        return applied("mul", self, o)  # noqa: E704
-
-    def __rmul__(self, o: Any) -> Pattern:
-        return applied("mul", o, self)  # noqa: E704
-
-    def __truediv__(self, o: Any) -> Pattern:
-        return applied("div", self, o)  # noqa: E704
-
-    def __rtruediv__(self, o: Any) -> Pattern:
-        return applied("div", o, self)  # noqa: E704
-
-    def __floordiv__(self, o: Any) -> Pattern:
-        return applied("floordiv", self, o)  # noqa: E704
-
-    def __mod__(self, o: Any) -> Pattern:
-        return applied("mod", self, o)  # noqa: E704
-
-    def __pow__(self, o: Any) -> Pattern:
-        return applied("pow", self, o)  # noqa: E704
-
-    def __rpow__(self, o: Any) -> Pattern:
-        return applied("pow", o, self)  # noqa: E704
-
-    def __neg__(self) -> Pattern:
-        return applied("neg", self)  # noqa: E704
-
-    def __and__(self, o: Any) -> Pattern:
-        return applied("and", self, o)  # noqa: E704
-
-    def __or__(self, o: Any) -> Pattern:
-        return applied("or", self, o)  # noqa: E704
-
-    def __xor__(self, o: Any) -> Pattern:
-        return applied("xor", self, o)  # noqa: E704
-
-    def __invert__(self) -> Pattern:
-        return applied("not", self)  # noqa: E704
-
-    def __lshift__(self, o: Any) -> Pattern:
-        return applied("shl", self, o)  # noqa: E704
-
-    def __rshift__(self, o: Any) -> Pattern:
-        return applied("shr", self, o)  # noqa: E704
-
-    def __lt__(self, o: Any) -> Pattern:
-        return applied("lt", self, o)  # noqa: E704
-
-    def __le__(self, o: Any) -> Pattern:
-        return applied("le", self, o)  # noqa: E704
-
-    def __gt__(self, o: Any) -> Pattern:
-        return applied("gt", self, o)  # noqa: E704
-
-    def __ge__(self, o: Any) -> Pattern:
-        return applied("ge", self, o)  # noqa: E704
+    # fmt: off
+    def __add__(self, o: Any) -> Pattern: return applied("add", self, o)
+    def __radd__(self, o: Any) -> Pattern: return applied("add", o, self)
+    def __sub__(self, o: Any) -> Pattern: return applied("sub", self, o)
+    def __rsub__(self, o: Any) -> Pattern: return applied("sub", o, self)
+    def __mul__(self, o: Any) -> Pattern: return applied("mul", self, o)
+    def __rmul__(self, o: Any) -> Pattern: return applied("mul", o, self)
+    def __truediv__(self, o: Any) -> Pattern: return applied("div", self, o)
+    def __rtruediv__(self, o: Any) -> Pattern: return applied("div", o, self)
+    def __floordiv__(self, o: Any) -> Pattern: return applied("floordiv", self, o)
+    def __mod__(self, o: Any) -> Pattern: return applied("mod", self, o)
+    def __pow__(self, o: Any) -> Pattern: return applied("pow", self, o)
+    def __rpow__(self, o: Any) -> Pattern: return applied("pow", o, self)
+    def __and__(self, o: Any) -> Pattern: return applied("and", self, o)
+    def __or__(self, o: Any) -> Pattern: return applied("or", self, o)
+    def __xor__(self, o: Any) -> Pattern: return applied("xor", self, o)
+    def __lshift__(self, o: Any) -> Pattern: return applied("shl", self, o)
+    def __rshift__(self, o: Any) -> Pattern: return applied("shr", self, o)
+    def __lt__(self, o: Any) -> Pattern: return applied("lt", self, o)
+    def __le__(self, o: Any) -> Pattern: return applied("le", self, o)
+    def __gt__(self, o: Any) -> Pattern: return applied("gt", self, o)
+    def __ge__(self, o: Any) -> Pattern: return applied("ge", self, o)
+    def __neg__(self) -> Pattern: return applied("neg", self)
+    def __invert__(self) -> Pattern: return applied("not", self)
+    # fmt: on
 
 
 @dataclass(frozen=True)
@@ -393,5 +350,5 @@ class Rules:
 
 def rules_of(module: ModuleType | Iterable[Any]) -> Iterator[Rule]:
     """The rules a module defines, in the order it does."""
-    values = vars(module).values() if isinstance(module, ModuleType) else module
+    values: Iterable[Any] = module if not isinstance(module, ModuleType) else vars(module).values()
     return (v for v in values if isinstance(v, Rule))

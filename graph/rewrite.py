@@ -135,7 +135,7 @@ class Rewriter:
     def _with_new_functions(self, op: Op) -> Op:
         """`op` with the functions it holds rewritten."""
         changed: dict[str, Any] = {}
-        for name in _function_fields(type(op)):
+        for name in _function_fields(type(op)):  # type: ignore[arg-type]
             old = getattr(op, name)
             if isinstance(old, Function):
                 new: Any = self.function(old)
@@ -171,8 +171,8 @@ class Rewriter:
 
 
 def chosen_layout(n: Node) -> Layout | None:
-    """The layout to make a node like `n` with; ops with several results choose for themselves."""
-    return n.types[0].layout if len(n.types) == 1 else None
+    """The layout that was chosen for the result of `n`, where its op does not say so itself."""
+    return None if len(n.types) != 1 or hasattr(n.op, "layout") else n.types[0].layout
 
 
 def merge_locs(node: Node, other: Node) -> None:

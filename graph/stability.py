@@ -27,6 +27,7 @@ from .notation import (
     containing,
     exp,
     expm1,
+    isinf,
     log,
     log1p,
     log_softmax,
@@ -38,12 +39,13 @@ from .notation import (
     softplus,
     sum_,
     tanh,
+    where,
 )
 from .ops.indexing import Gather, TakeAlongAxis
 from .ops.pointwise import Neg
 from .ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
 from .ops.softmax import Softmax
-from .patterns import Rules, decline, numbers, rule, variables
+from .patterns import Rules, decline, matches, numbers, rule, variables
 from .rewrite import Rewriter
 
 X, A, K, S, N, D = variables("x a k s n d")
@@ -82,12 +84,19 @@ def negated(x: Value) -> Value:
 # --- softmax and its logarithm --------------------------------------------------------------------
 
 
+MAX = reduce_max(X, (A,), True)
+# what logsumexp and its gradient expand to: stable, and computed once for both
+CENTRED = X - where(isinf(MAX), 0, MAX)
+
+
 @rule(
     exp(X) / sum_(exp(X), A, True),
     exp(X) / broadcast_to(sum_(exp(X), A, True), S),
     where=one_axis,
 )
 def softmax_by_hand(x: Value, a: Axes) -> Any:
+    if matches(CENTRED, x, {}):
+        return decline("x is centred already")
     return softmax(x, a[0])
 
 
@@ -100,12 +109,12 @@ def softmax_by_hand_without_keepdims(x: Value, a: Axes, out: Value) -> Any:
     return softmax(x, a[0])
 
 
-@rule(softmax(X - reduce_max(X, (A,), True), A))
+@rule(softmax(X - MAX, A))
 def softmax_of_centred(x: Value, a: int) -> Any:
     return softmax(x, a)
 
 
-@rule(log_softmax(X - reduce_max(X, (A,), True), A))
+@rule(log_softmax(X - MAX, A))
 def log_softmax_of_centred(x: Value, a: int) -> Any:
     return log_softmax(x, a)
 
@@ -160,7 +169,7 @@ def log_of_mean_of_exp_over_symbols(x: Value, a: Axes, k: bool, n: Value, d: DTy
     return made - log(cast(n, d)) if isinstance(made, Value) else made
 
 
-@rule(logsumexp(X - reduce_max(X, (A,), True), A, True) + reduce_max(X, (A,), True))
+@rule(logsumexp(X - MAX, A, True) + MAX)
 def centred_logsumexp(x: Value, a: int) -> Any:
     return logsumexp(x, a, True)
 

@@ -212,11 +212,12 @@ class _Parser:
         at: int | None = None,
     ) -> tuple[Value, ...]:  # fmt: skip
         try:
-            node = self.interner.node(op, tuple(inputs), locs[0] if locs else UNKNOWN)
+            layout = None if len(types) != 1 or hasattr(op, "layout") else types[0].layout
+            node = self.interner.node(op, tuple(inputs), locs[0] if locs else UNKNOWN, layout)
         except UserError as e:
             self.read.fail(e.message, at)
         for loc in locs[1:]:
-            self.interner.node(op, tuple(inputs), loc)
+            self.interner.node(op, tuple(inputs), loc, layout)
         if node.types != tuple(types):
             gives, says = (", ".join(str(t) for t in ts) for ts in (node.types, types))
             self.read.fail(f"{op.name} gives {gives}, the text says {says}", at)

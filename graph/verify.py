@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from ..errors import UserError
@@ -73,8 +74,9 @@ def _node_problems(node: Node, first: Node) -> Iterator[str]:
     except UserError as e:
         yield f"{node!r} is not well typed: {e.message}"
         return
-    types = (types,) if isinstance(types, TensorType) else tuple(types)
-    if types != node.types:
+    if isinstance(types, TensorType):
+        types = (replace(types, layout=node.types[0].layout),)  # which passes may choose
+    if tuple(types) != node.types:
         says, gives = (", ".join(str(t) for t in ts) for ts in (node.types, types))
         yield f"{node!r} has type {says}, its op infers {gives}"
     for t in node.types:

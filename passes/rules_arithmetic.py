@@ -10,6 +10,7 @@ import numpy as np
 
 from ..graph.ir import Value
 from ..graph.notation import abs_
+from ..graph.ops.base import Op
 from ..graph.ops.pointwise import Add, And, Eq, Ge, Gt, Le, Lt, Maximum, Minimum, Mul, Ne, Or, Xor
 from ..graph.patterns import applied, decline, number_of, numbers, rule, variables
 from .facts import never_minus_zero, nonnegative
@@ -24,8 +25,8 @@ def of_integers(out: Value) -> Any:
 
 # --- order ----------------------------------------------------------------------------------------
 
-SYMMETRIC = (Add, Mul, Maximum, Minimum, Eq, Ne, And, Or, Xor)
-TURNED = {Lt: Gt, Gt: Lt, Le: Ge, Ge: Le}
+SYMMETRIC: tuple[type[Op], ...] = (Add, Mul, Maximum, Minimum, Eq, Ne, And, Or, Xor)
+TURNED: dict[type[Op], type[Op]] = {Lt: Gt, Gt: Lt, Le: Ge, Ge: Le}
 
 
 @rule(*(applied(op, C, X) for op in (*SYMMETRIC, *TURNED)))
@@ -41,7 +42,7 @@ def constant_goes_right(out: Value) -> Any:
 # --- signs ----------------------------------------------------------------------------------------
 
 
-@rule(-(-X))
+@rule(-(-X))  # noqa: B002
 def double_negation(x: Value) -> Any:
     return x
 

@@ -7,6 +7,7 @@ from typing import Any
 from ..dtypes import DType
 from ..graph.ir import CALLS, Value
 from ..graph.notation import cast, equal, not_equal
+from ..graph.ops.base import Op
 from ..graph.ops.pointwise import Ge, Gt, Le, Lt
 from ..graph.patterns import applied, decline, numbers, rule, variables
 from .facts import holds_all
@@ -101,7 +102,7 @@ def equal_for_not(x: Value, y: Value) -> Any:
     return equal(x, y)
 
 
-OPPOSITE = {Lt: Ge, Ge: Lt, Gt: Le, Le: Gt}
+OPPOSITE: dict[type[Op], type[Op]] = {Lt: Ge, Ge: Lt, Gt: Le, Le: Gt}
 
 
 @rule(*(~applied(op, X, Y) for op in OPPOSITE), where=ordered)

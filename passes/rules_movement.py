@@ -103,7 +103,7 @@ def _within(start: Dim, size: Dim, of: Dim) -> bool:
     """Whether start .. start + size certainly lies in 0 .. of."""
     if not (isinstance(start, int) and isinstance(size, int) and isinstance(of, int)):
         return False
-    return 0 <= start and start + size <= of
+    return start >= 0 and start + size <= of
 
 
 @rule(pad(X, A, B, V))

@@ -16,7 +16,7 @@ from ..dtypes import Array
 from ..errors import FetchError
 from ..graph.definition import Graph
 from ..graph.ir import Value
-from ..passes import check as passes
+from ..passes import check as library
 from ..passes.pipeline import pipeline
 from ..runtime.session import Session, function_for
 
@@ -25,8 +25,8 @@ from ..runtime.session import Session, function_for
 class Checked:
     """What `check_graph` found: of the passes, and of native code by level."""
 
-    passes: passes.Report
-    native: Mapping[int, passes.Stage]
+    passes: library.Report
+    native: Mapping[int, library.Stage]
 
     @property
     def blamed(self) -> str | None:
@@ -58,17 +58,17 @@ def check_graph(graph: Graph, fetches: Sequence[Value | str] | None = None,
         raise FetchError("there is nothing to check", "name what to fetch")
     function = function_for(graph, wanted, [])
     if feeds is None:
-        feeds = passes.random_feeds(function, seed)
+        feeds = library.random_feeds(function, seed)
     if variables is None:
-        variables = passes.random_variables(function, seed)
-    report = passes.check(function, pipeline(2), targets.host(), feeds, variables)
+        variables = library.random_variables(function, seed)
+    report = library.check(function, pipeline(2), targets.host(), feeds, variables)
     native = {k: _native(graph, wanted, report.results, feeds, variables, k) for k in levels}
     return Checked(report, native)
 
 
 def _native(graph: Graph, wanted: Sequence[Value], expected: Mapping[str, Array],
             feeds: Mapping[str, Array], variables: Mapping[str, Array], level: int
-            ) -> passes.Stage:  # fmt: skip
+            ) -> library.Stage:  # fmt: skip
     """What native code computes, compared with the interpreter."""
     with Session(graph, level=level) as session:
         for name, value in variables.items():
@@ -78,5 +78,5 @@ def _native(graph: Graph, wanted: Sequence[Value], expected: Mapping[str, Array]
         for name in expected:
             if name not in found:
                 found[name] = session.get(name.removeprefix("variable "))
-    compared = tuple(passes.difference(k, found[k], v) for k, v in expected.items())
-    return passes.Stage(f"level {level}", compared)
+    compared = tuple(library.difference(k, found[k], v) for k, v in expected.items())
+    return library.Stage(f"level {level}", compared)

@@ -95,16 +95,22 @@ class Logsumexp(AlongAxis):
 
     def expand(self, *xs: Value) -> Value:
         (x,) = xs
-        largest = CALLS["reduce_max"](x, self.axis, True)
-        shift = alg.where(alg.isinf(largest), 0, largest)
-        total = CALLS["sum"](alg.exp(x - shift), self.axis, True)
-        out: Value = alg.log(total) + shift
+        shift, e = self.shifted(x)
+        out: Value = alg.log(CALLS["sum"](e, self.axis, True)) + shift
         return out if self.keepdims else CALLS["squeeze"](out, self.axis)
 
+    def shifted(self, x: Value) -> tuple[Value, Value]:
+        """The largest element (0 if that is infinite), and exp(x - the largest)."""
+        largest = CALLS["reduce_max"](x, self.axis, True)
+        shift = alg.where(alg.isinf(largest), 0, largest)
+        return shift, alg.exp(x - shift)
+
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        # exp(x - y) would suffer from the rounding of y, far from zero
+        _, e = self.shifted(xs[0])
         if not self.keepdims:
-            g, y = (CALLS["expand_dims"](v, self.axis) for v in (g, y))
-        return (g * alg.exp(xs[0] - y),)
+            g = CALLS["expand_dims"](g, self.axis)
+        return (g * (e / CALLS["sum"](e, self.axis, True)),)
 
     def ref(self, *xs: Array) -> Array:
         out = _logsumexp(xs[0].astype(np.float64), self.axis)
