@@ -8,6 +8,7 @@ importing loads nothing but this file and NumPy.
 from __future__ import annotations
 
 from importlib import import_module
+from sys import modules as _modules
 from typing import Any
 
 import numpy as _numpy  # noqa: F401 - so that a missing NumPy shows here, not at the first name
@@ -84,7 +85,19 @@ def __getattr__(name: str) -> Any:
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found
+    _offer_eval()
     return found
+
+
+def _offer_eval() -> None:
+    """Makes `value.eval()` load the runtime when it is first called: graphs know nothing of it."""
+    ir = _modules.get(f"{__name__}.graph.ir")
+    if ir is not None:
+        ir.CALLS.setdefault("__eval__", _eval)
+
+
+def _eval(*args: Any) -> Any:
+    return import_module(".runtime.session", __name__).evaluate_value(*args)
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ class Session:
     @property
     def variables(self) -> dict[str, Array]:
         """A copy of every variable by name."""
-        return {name: self.state.read(name) for name in self.state.arrays}
+        return self.state.snapshot()
 
     def get(self, variable: Value | str) -> Array:
         """A copy of one variable's value."""
@@ -125,13 +126,13 @@ class Session:
         """Sets one variable. FeedError if shape or dtype do not fit."""
         self.state.write({self._variable_name(variable): value})
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """Writes all variables to a safetensors file, atomically."""
         from .checkpoint import save
 
         save(self.state, path)
 
-    def restore(self, path: str) -> None:
+    def restore(self, path: str | PathLike[str]) -> None:
         """Reads all variables from a file that `save` wrote. CheckpointError, and nothing changed,
         if it is damaged or belongs to another model."""
         from .checkpoint import restore

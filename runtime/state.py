@@ -55,6 +55,11 @@ class State:
         with self.reading():
             return home.copy()
 
+    def snapshot(self) -> dict[str, Array]:
+        """A copy of every variable, all from between the same two runs."""
+        with self.reading():
+            return {name: home.copy() for name, home in self.arrays.items()}
+
     def write(self, values: Mapping[str, Any]) -> None:
         """Sets variables; all or, if one does not fit, none. FeedError says which and why."""
         checked: dict[str, Array] = {}
