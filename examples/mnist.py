@@ -10,9 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 import flowmill as fm
+import numpy as np
 from flowmill import layers
 from flowmill.data.idx import read_idx
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import numpy as np
-
 import flowmill as fm
+import numpy as np
 from flowmill import layers
 
 STAGES = ((32, 3, 1), (64, 4, 2), (128, 6, 2), (256, 3, 2))  # width, blocks, stride
