@@ -124,12 +124,18 @@ class _Hashed(Expr):
         self._hash = hash((type(self).__name__, *key))
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(self) is type(other)
-            and isinstance(other, _Hashed)
-            and self._hash == other._hash
-            and self._key == other._key
-        )
+        if self is other:
+            return True
+        if type(self) is not type(other) or not isinstance(other, _Hashed):
+            return False
+        if self._hash != other._hash:
+            return False
+        if self._key is not other._key:
+            if self._key != other._key:
+                return False
+            # shared from now on: comparing graphs of shared expressions stays linear
+            other._key = self._key
+        return True
 
     def __hash__(self) -> int:
         return self._hash
