@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..compiler import Compiled, Watch, compile_function
 from ..graph.ir import Function
-from ..passes.pipeline import PASSES
+from ..passes.pipeline import pipeline
 from ..runtime import build
 from ..target import Target
 
@@ -31,7 +31,7 @@ _FILES = {"kernels": (90, "fm"), "program": (91, "fm"), "llvm": (92, "ll"), "asm
 
 def pass_names() -> tuple[str, ...]:
     """Every stage that is a function, in order."""
-    return (GRAPH, *(name for name, _ in PASSES), "select", "fuse")
+    return (GRAPH, *dict.fromkeys(p.name for p in pipeline(2).passes))
 
 
 def names() -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def _plan(s: Stages) -> str:
 _TEXTS: dict[str, Callable[[Stages], str]] = {
     "kernels": _kernels, "program": _program, "llvm": lambda s: s.llvm,
     "asm": lambda s: s.assembly, "plan": _plan,
-    "notes": lambda s: "".join(f"{note}\n" for note in s.compiled.notes),
+    "notes": lambda s: "".join(f"{r}\n" for r in s.compiled.records),
 }  # fmt: skip
 
 
