@@ -121,17 +121,6 @@ def test_header_is_c_and_cpp(shipped: Shipped, cc: str, tmp_path: Path) -> None:
         include, "-c", str(tmp_path / "h.cc"), "-o", str(tmp_path / "h2.o"))  # fmt: skip
 
 
-def test_the_program_of_the_documentation(shipped: Shipped, cc: str, tmp_path: Path) -> None:
-    text = (Path(fm.__file__).parent / "docs" / "ship.md").read_text()
-    source = re.search(r"```c\n(.*?)```", text, re.S)
-    assert source is not None
-    (tmp_path / "main.c").write_text(source[1])
-    folder = shipped.folder
-    run(cc, "-std=c11", "-Wall", str(tmp_path / "main.c"), f"-I{folder}", f"-L{folder}", "-lmlp",
-        f"-Wl,-rpath,{folder}", "-o", str(tmp_path / "main"))  # fmt: skip
-    assert re.fullmatch(r"loss [0-9.e+-]+\n", run(str(tmp_path / "main")))
-
-
 def test_failures_in_kernels_name_the_index_and_the_line(cc: str, tmp_path: Path) -> None:
     with fm.Graph() as g:
         table = fm.variable("table", np.arange(12, dtype="f").reshape(6, 2))
