@@ -36,10 +36,11 @@ _NAMES = {
     "graph.layers.mode": "is_training training",
     "graph.ops.source": "constant",
     "graph.ops.pointwise":
-        "abs=abs_ add cast ceil divide=div equal floor floor_divide=floordiv greater "
-        "greater_equal isfinite isinf isnan left_shift less less_equal logical_and logical_not "
-        "logical_or logical_xor maximum minimum mod multiply=mul negative=neg not_equal power "
-        "right_shift round=round_ sign stop_gradient subtract=sub trunc where",
+        "abs=abs_ add cast ceil divide=div floor floor_divide=floordiv maximum minimum mod "
+        "multiply=mul negative=neg power round=round_ sign stop_gradient subtract=sub trunc where",
+    "graph.ops.logic":
+        "equal greater greater_equal isfinite isinf isnan left_shift less less_equal logical_and "
+        "logical_not logical_or logical_xor not_equal right_shift",
     "graph.ops.elementary":
         "acos asin atan cos cosh erf exp exp2 expm1 log log1p log2 rsqrt sigmoid sin sinh "
         "softplus sqrt tan tanh",

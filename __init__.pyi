@@ -110,15 +110,8 @@ from .graph.ops.indexing import (
     take_along_axis as take_along_axis,
 )
 from .graph.ops.linalg import matmul as matmul
-from .graph.ops.pointwise import (
-    abs_ as _abs,
-    add as add,
-    cast as cast,
-    ceil as ceil,
-    div as _div,
+from .graph.ops.logic import (
     equal as equal,
-    floor as floor,
-    floordiv as _floordiv,
     greater as greater,
     greater_equal as greater_equal,
     isfinite as isfinite,
@@ -131,14 +124,23 @@ from .graph.ops.pointwise import (
     logical_not as logical_not,
     logical_or as logical_or,
     logical_xor as logical_xor,
+    not_equal as not_equal,
+    right_shift as right_shift,
+)
+from .graph.ops.pointwise import (
+    abs_ as _abs,
+    add as add,
+    cast as cast,
+    ceil as ceil,
+    div as _div,
+    floor as floor,
+    floordiv as _floordiv,
     maximum as maximum,
     minimum as minimum,
     mod as mod,
     mul as _mul,
     neg as _neg,
-    not_equal as not_equal,
     power as power,
-    right_shift as right_shift,
     round_ as _round,
     sign as sign,
     stop_gradient as stop_gradient,

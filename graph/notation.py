@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .ir import CALLS
-from .ops import activation, elementary, pointwise, reduce, shape
+from .ops import activation, elementary, logic, pointwise, reduce, shape
 from .ops import softmax as softmaxes
 from .ops.base import Op, make
 from .patterns import Pattern, applied
@@ -47,8 +47,8 @@ softmax, log_softmax, logsumexp = (
     dual(op, op.name) for op in (softmaxes.Softmax, softmaxes.LogSoftmax, softmaxes.Logsumexp)
 )
 maximum, minimum = dual(pointwise.Maximum, "max"), dual(pointwise.Minimum, "min")
-equal, not_equal = dual(pointwise.Eq, "eq"), dual(pointwise.Ne, "ne")
-abs_, isinf, where = (dual(op, op.name) for op in (pointwise.Abs, pointwise.Isinf, pointwise.Where))
+equal, not_equal = dual(logic.Eq, "eq"), dual(logic.Ne, "ne")
+abs_, isinf, where = (dual(op, op.name) for op in (pointwise.Abs, logic.Isinf, pointwise.Where))
 cast, stop_gradient = dual(pointwise.Cast, "cast"), dual(pointwise.StopGradient)
 relu = dual(activation.Relu, "relu")
 sum_, reduce_max, reduce_min = dual(reduce.Sum), dual(reduce.ReduceMax), dual(reduce.ReduceMin)

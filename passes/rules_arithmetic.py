@@ -11,7 +11,8 @@ import numpy as np
 from ..graph.ir import Value
 from ..graph.notation import abs_
 from ..graph.ops.base import Op
-from ..graph.ops.pointwise import Add, And, Eq, Ge, Gt, Le, Lt, Maximum, Minimum, Mul, Ne, Or, Xor
+from ..graph.ops.logic import And, Eq, Ge, Gt, Le, Lt, Ne, Or, Xor
+from ..graph.ops.pointwise import Add, Maximum, Minimum, Mul
 from ..graph.patterns import applied, decline, number_of, numbers, rule, variables
 from .facts import never_minus_zero, nonnegative
 

@@ -8,7 +8,7 @@ from ..dtypes import DType
 from ..graph.ir import CALLS, Value
 from ..graph.notation import cast, equal, not_equal
 from ..graph.ops.base import Op
-from ..graph.ops.pointwise import Ge, Gt, Le, Lt
+from ..graph.ops.logic import Ge, Gt, Le, Lt
 from ..graph.patterns import applied, decline, numbers, rule, variables
 from .facts import holds_all
 

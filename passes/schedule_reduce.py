@@ -225,7 +225,6 @@ class _Tiles:
 
     def most_rows(self, rows: Dim) -> int:
         """Rows a tile may have: fewer where they fall into the same set of the first cache."""
-        assert self.row is not None or rows == 1
         if self.row is None or (isinstance(rows, int) and rows <= 12):
             return 12
         for x, o in self.nest.offsets():

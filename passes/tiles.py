@@ -12,7 +12,6 @@ from functools import lru_cache
 from ..dims import Dim
 from ..target import Target
 
-
 RAGGED = 1.03  # a last panel that is not full costs packing and code, whatever the arithmetic
 
 

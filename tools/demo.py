@@ -113,13 +113,16 @@ def _leave(graph: Graph, session: Session, folder: Path, losses: list[float]) ->
     """Writes the library, the pictures and the model."""
     from ..exporter import export
     from ..runtime.session import function_for
+    from .. import target
     from .dump import graph_picture
+    from .stages import collect
 
     module = Module(graph, infer="logits", train_step="train")
     written = export(module, folder / "libdigits.so", variables=session)
     logits = graph.outputs["logits"]
     function = function_for(graph, [logits], [graph.inputs["image"]], "digits")
-    texts = {"graph.svg": graph_picture(function), "loss.svg": curve(losses, "loss", "step")}
+    fused = collect(function, target.host(), wanted=("fuse",)).after("fuse")
+    texts = {"graph.svg": graph_picture(fused), "loss.svg": curve(losses, "loss", "step")}
     for name, text in texts.items():
         path = folder / name
         path.write_text(text)

@@ -14,8 +14,8 @@ from ..ir import CALLS, TensorType, Value
 from .base import Pointwise, Sample, as_value, graph_function, make, operands, promoted, sample
 
 NAN, INF = float("nan"), float("inf")
-_PAIRS = (sample((3, 5), (3, 5)), sample((7,), (4, 1)), sample((), (33,)), sample((0, 3), (3,)))
-_INTEGER_PAIRS = (sample((3, 17), (3, 17), dtypes=("int32", "int32"), low=-9, high=9),
+PAIRS = (sample((3, 5), (3, 5)), sample((7,), (4, 1)), sample((), (33,)), sample((0, 3), (3,)))
+INTEGER_PAIRS = (sample((3, 17), (3, 17), dtypes=("int32", "int32"), low=-9, high=9),
                   sample((9,), (9,), dtypes=("uint8", "uint8"), low=0, high=9))  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def _same(g: Value, x: Value) -> Value:
 
 class Binary(Pointwise, abstract=True):
     arity = 2
-    samples: ClassVar[tuple[Sample, ...]] = _PAIRS + _INTEGER_PAIRS
+    samples: ClassVar[tuple[Sample, ...]] = PAIRS + INTEGER_PAIRS
 
 
 class Numeric(Binary, abstract=True):
@@ -173,7 +173,7 @@ class Maximum(Binary):
     """The larger one; NaN wins. At a tie half of the gradient goes to each."""
 
     onnx = "Max"
-    samples = (*_PAIRS, *_INTEGER_PAIRS, sample((8,), (8,), special=(NAN, INF), gradient=False))
+    samples = (*PAIRS, *INTEGER_PAIRS, sample((8,), (8,), special=(NAN, INF), gradient=False))
 
     def scalar(self, *xs: Any) -> Any:
         return alg.maximum(*xs)
@@ -209,168 +209,6 @@ def _extreme_grad(g: Value, y: Value, a: Value, b: Value) -> tuple[Value, Value]
     )
 
 
-class Comparison(Binary, abstract=True):
-    samples = (*_PAIRS, *_INTEGER_PAIRS, sample((8,), (8,), special=(NAN, INF)))
-    differentiable = False
-
-    def result_dtype(self, *dtypes: DType) -> DType:
-        return bool_
-
-
-@dataclass(frozen=True)
-class Eq(Comparison):
-    """x == y."""
-
-    onnx = "Equal"
-
-    def scalar(self, *xs: Any) -> Any:
-        return alg.equal(*xs)
-
-    def ref(self, *xs: Array) -> Array:
-        return np.equal(*xs)
-
-
-@dataclass(frozen=True)
-class Ne(Comparison):
-    """x != y."""
-
-    def scalar(self, *xs: Any) -> Any:
-        return alg.not_equal(*xs)
-
-    def ref(self, *xs: Array) -> Array:
-        return np.not_equal(*xs)
-
-
-@dataclass(frozen=True)
-class Lt(Comparison):
-    """x < y."""
-
-    onnx = "Less"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] < xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.less(*xs)
-
-
-@dataclass(frozen=True)
-class Le(Comparison):
-    """x <= y."""
-
-    onnx = "LessOrEqual"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] <= xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.less_equal(*xs)
-
-
-@dataclass(frozen=True)
-class Gt(Comparison):
-    """x > y."""
-
-    onnx = "Greater"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] > xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.greater(*xs)
-
-
-@dataclass(frozen=True)
-class Ge(Comparison):
-    """x >= y."""
-
-    onnx = "GreaterOrEqual"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] >= xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.greater_equal(*xs)
-
-
-class Bitwise(Binary, abstract=True):
-    samples = (sample((19,), (19,), dtypes=("bool", "bool"), low=0, high=2),
-               sample((5, 3), (5, 3), dtypes=("int32", "int32"), low=-9, high=9))  # fmt: skip
-    differentiable = False
-
-    def accepts(self, dtype: DType) -> bool:
-        return not dtype.is_float
-
-
-@dataclass(frozen=True)
-class And(Bitwise):
-    """Logical and of bools, bitwise and of integers."""
-
-    onnx = "And"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] & xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.bitwise_and(*xs)
-
-
-@dataclass(frozen=True)
-class Or(Bitwise):
-    """Logical or of bools, bitwise or of integers."""
-
-    onnx = "Or"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] | xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.bitwise_or(*xs)
-
-
-@dataclass(frozen=True)
-class Xor(Bitwise):
-    """Exclusive or, of bools or bitwise."""
-
-    onnx = "Xor"
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] ^ xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.bitwise_xor(*xs)
-
-
-class Shift(Binary, abstract=True):
-    samples = (sample((19,), (19,), dtypes=("int32", "int32"), low=0, high=9),)
-    differentiable = False
-
-    def accepts(self, dtype: DType) -> bool:
-        return dtype.is_integer
-
-
-@dataclass(frozen=True)
-class Shl(Shift):
-    """x << y for 0 <= y < width."""
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] << xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.left_shift(*xs)
-
-
-@dataclass(frozen=True)
-class Shr(Shift):
-    """x >> y for 0 <= y < width; keeps the sign."""
-
-    def scalar(self, *xs: Any) -> Any:
-        return xs[0] >> xs[1]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.right_shift(*xs)
-
-
 class Unary(Pointwise, abstract=True):
     arity = 1
     samples: ClassVar[tuple[Sample, ...]] = (
@@ -401,25 +239,6 @@ class Neg(Unary):
 
     def ref(self, *xs: Array) -> Array:
         return np.negative(*xs)
-
-
-@dataclass(frozen=True)
-class Not(Unary):
-    """Logical not of bool, bitwise not of integers."""
-
-    onnx = "Not"
-    differentiable = False
-    samples = (sample((19,), dtypes=("bool",), low=0, high=2),
-               sample((19,), dtypes=("int32",), low=-9, high=9))  # fmt: skip
-
-    def accepts(self, dtype: DType) -> bool:
-        return not dtype.is_float
-
-    def scalar(self, *xs: Any) -> Any:
-        return ~xs[0]
-
-    def ref(self, *xs: Array) -> Array:
-        return np.invert(*xs)
 
 
 @dataclass(frozen=True)
@@ -521,53 +340,6 @@ class Trunc(Rounding):
         return np.trunc(*xs)
 
 
-class FloatTest(Unary, abstract=True):
-    differentiable = False
-
-    def accepts(self, dtype: DType) -> bool:
-        return dtype.computes and dtype.is_float
-
-    def result_dtype(self, *dtypes: DType) -> DType:
-        return bool_
-
-
-@dataclass(frozen=True)
-class Isnan(FloatTest):
-    """Whether x is NaN."""
-
-    onnx = "IsNaN"
-
-    def scalar(self, *xs: Any) -> Any:
-        return alg.isnan(xs[0])
-
-    def ref(self, *xs: Array) -> Array:
-        return np.isnan(*xs)
-
-
-@dataclass(frozen=True)
-class Isinf(FloatTest):
-    """Whether x is plus or minus infinity."""
-
-    onnx = "IsInf"
-
-    def scalar(self, *xs: Any) -> Any:
-        return alg.isinf(xs[0])
-
-    def ref(self, *xs: Array) -> Array:
-        return np.isinf(*xs)
-
-
-@dataclass(frozen=True)
-class Isfinite(FloatTest):
-    """Whether x is neither infinite nor NaN."""
-
-    def scalar(self, *xs: Any) -> Any:
-        return alg.isfinite(xs[0])
-
-    def ref(self, *xs: Array) -> Array:
-        return np.isfinite(*xs)
-
-
 @dataclass(frozen=True)
 class Where(Pointwise):
     """`yes` where `cond` (bool) holds, else `no`."""
@@ -655,7 +427,7 @@ class StopGradient(Pointwise):
         return xs[0].copy()
 
 
-def _binary(op: Pointwise) -> Any:
+def binary_function(op: Pointwise) -> Any:
     @graph_function(op.name)
     def build(x: Any, y: Any) -> Value:
         return make(op, *promoted(x, y))
@@ -664,7 +436,7 @@ def _binary(op: Pointwise) -> Any:
     return build
 
 
-def _unary(op: Pointwise) -> Any:
+def unary_function(op: Pointwise) -> Any:
     @graph_function(op.name)
     def build(x: Any) -> Value:
         return make(op, as_value(x))
@@ -673,18 +445,14 @@ def _unary(op: Pointwise) -> Any:
     return build
 
 
-add, sub, mul, floordiv, mod = (_binary(o) for o in (Add(), Sub(), Mul(), Floordiv(), Mod()))
-maximum, minimum = _binary(Maximum()), _binary(Minimum())
-CALLS["max"], CALLS["min"] = maximum, minimum
-equal, not_equal, less, less_equal, greater, greater_equal = (
-    _binary(o) for o in (Eq(), Ne(), Lt(), Le(), Gt(), Ge())
+add, sub, mul, floordiv, mod = (
+    binary_function(o) for o in (Add(), Sub(), Mul(), Floordiv(), Mod())
 )
-logical_and, logical_or, logical_xor = (_binary(o) for o in (And(), Or(), Xor()))
-left_shift, right_shift = _binary(Shl()), _binary(Shr())
-neg, abs_, sign, logical_not = (_unary(o) for o in (Neg(), Abs(), Sign(), Not()))
-floor, ceil, round_, trunc = (_unary(o) for o in (Floor(), Ceil(), Round(), Trunc()))
-isnan, isinf, isfinite = (_unary(o) for o in (Isnan(), Isinf(), Isfinite()))
-stop_gradient = _unary(StopGradient())
+maximum, minimum = binary_function(Maximum()), binary_function(Minimum())
+CALLS["max"], CALLS["min"] = maximum, minimum
+neg, abs_, sign = (unary_function(o) for o in (Neg(), Abs(), Sign()))
+floor, ceil, round_, trunc = (unary_function(o) for o in (Floor(), Ceil(), Round(), Trunc()))
+stop_gradient = unary_function(StopGradient())
 
 
 def _as_float(*values: Value) -> tuple[Value, ...]:

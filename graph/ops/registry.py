@@ -9,6 +9,7 @@ from .base import OPS, Op
 FAMILIES = (
     "source",
     "pointwise",
+    "logic",
     "elementary",
     "reduce",
     "shape",
