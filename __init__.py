@@ -45,7 +45,7 @@ _NAMES = {
         "acos asin atan cos cosh erf exp exp2 expm1 log log1p log2 rsqrt sigmoid sin sinh "
         "softplus sqrt tan tanh",
     "graph.ops.reduce":
-        "all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod sum=sum_ var",
+        "all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std sum=sum_ var",
     "graph.ops.shape": "broadcast_to concat expand_dims pad reshape size_of squeeze transpose",
     "graph.ops.arrange": "flip split stack tile",
     "graph.ops.creation": "arange full iota ones ones_like zeros zeros_like",

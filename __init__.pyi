@@ -169,6 +169,7 @@ from .graph.ops.reduce import (
     prod as prod,
     reduce_max as _reduce_max,
     reduce_min as _reduce_min,
+    std as std,
     sum_ as _sum,
     var as var,
 )

@@ -10,6 +10,7 @@ from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
 from .dtypes import Array
 from .graph.ir import Function, Node
+from .graph.ops.effects import Check
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
 from .graph.rewrite import copied
@@ -18,6 +19,8 @@ from .passes.lower import lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
+from .passes.share import share
+from .passes.special import INDICES
 from .passes.special import KERNELS as SPECIAL
 from .target import Target
 
@@ -85,21 +88,32 @@ def _work(n: Node, op: Fused, order: int, target: Target, level: int,
     label = "+".join(m.op.name for m in inner if not isinstance(m.op, Constant)) or body.name
     lowered = None
     sites: tuple[Site, ...] = ()
+    reads = n.inputs
     special = next((m for m in inner if m.op.name in SPECIAL), None)
     if special is not None:
         made = SPECIAL[special.op.name](special.op, tuple(v.type for v in special.inputs),
                                         special.types)  # fmt: skip
+        # its kernel has a buffer for each operand, also where a value is used twice
+        reads = tuple(n.inputs[body.inputs.index(v)] for v in special.inputs)
+        if special.op.name in INDICES:
+            indices = special.inputs[INDICES[special.op.name]]
+            sites = (Site("index", special.loc, special.op.name, indices.shape),)
     else:
         lowered = lower(body)
         make = schedule if level > 0 else lambda low, _, name: naive(low, name)
         made, checks = make(lowered, target, "k")
-        sites = tuple(Site(c.code, c.node.loc, c.node.op.name, c.node.types[0].shape)
+        sites = tuple(Site(c.code, c.node.loc, _what(c.node), c.node.types[0].shape)
                       for c in checks)  # fmt: skip
-    kernel = unique_kernel(made, known, body.name)
+    kernel = unique_kernel(share(made), known, body.name)
     flops: Dim = total(m.op.flops(m.types[0], *(v.type for v in m.inputs)) for m in inner)
     moved: Dim = total([*(v.type.nbytes for v in n.inputs), *(t.nbytes for t in n.types)])
-    return Work(n, kernel, tuple(kernel.dims), n.inputs, n.outputs, lowered, sites, flops, moved,
+    return Work(n, kernel, tuple(kernel.dims), reads, n.outputs, lowered, sites, flops, moved,
                 label, n.locs, order)  # fmt: skip
+
+
+def _what(n: Node) -> str:
+    """What an error says about a node: a user's own words, or the op."""
+    return n.op.message if isinstance(n.op, Check) else n.op.name
 
 
 def unique_kernel(made: Kernel, known: dict[Kernel, Kernel], stem: str) -> Kernel:

@@ -11,6 +11,7 @@ polynomial up to a constant factor share one sub-arena, measured in that polynom
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
@@ -93,7 +94,8 @@ class _Planner:
                 copies.insert(0, (Slot("argument", at), self.slots[self.root(v)], v.type.nbytes))
         sites: list[Site] = []
         prepare_phases = tuple(self.phase([w], sites) for w in prepare)
-        phases = tuple(self.phase(group, sites) for group in phased(works, self.p.target))
+        groups = phased(works, self.p.target, self.commits)
+        phases = tuple(self.phase(group, sites) for group in groups)
         kernels = {w.kernel.name: w.kernel for w in self.p.works}
         symbols = {s for v in fn.inputs for d in v.shape for s in free_symbols(d)}
         dims = tuple(DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name))
@@ -189,7 +191,7 @@ class _Planner:
 
     def place_arena(self, works: list[Work]) -> tuple[Dim, Dim]:
         """Offsets for everything else, and the least any plan could need."""
-        steps = phased(works, self.p.target)
+        steps = phased(works, self.p.target, self.commits)
         step_of = {id(w): k for k, group in enumerate(steps) for w in group}
         born: dict[Value, int] = {}
         dies: dict[Value, int] = {}
@@ -250,6 +252,11 @@ class _Planner:
         return list({id(a): a for a in area.values()}.values())
 
     # --- phases -----------------------------------------------------------------------------
+
+    def commits(self, w: Work) -> bool:
+        """Whether a launch stores into a variable."""
+        places = (self.slots.get(self.root(v)) for v in w.writes)
+        return any(p is not None and p.kind == "variable" for p in places)
 
     def phase(self, works: list[Work], sites: list[Site]) -> Phase:
         launches = []
@@ -393,13 +400,15 @@ def _sorted(works: list[Work], before: list[set[int]], first: dict[int, Any]) ->
     return out if len(out) == len(works) else None
 
 
-def phased(works: list[Work], target: Target) -> list[list[Work]]:
+def phased(works: list[Work], target: Target, commits: Callable[[Work], bool]) -> list[list[Work]]:
     """Launches between two barriers: kernels too small for two threads follow one another without
-    any; every other kernel stands alone."""
+    any; every other kernel stands alone. Failures show at barriers, so a kernel that stores into a
+    variable does not follow one that can fail without."""
     out: list[list[Work]] = []
     for w in works:
         single = parts([w], target) == 1
-        if out and single and parts(out[-1], target) == 1:
+        safe = not (out and commits(w) and any(before.fails for before in out[-1]))
+        if out and safe and single and parts(out[-1], target) == 1:
             out[-1].append(w)
         else:
             out.append([w])

@@ -219,3 +219,5 @@ KERNELS: dict[str, Callable[[Op, Sequence[TensorType], Sequence[TensorType]], Ke
     "scatter": scatter,
     "add_along_axis": add_along_axis,
 }
+# which operand the indices are, of those that have some
+INDICES = {"scatter_add": 0, "scatter": 1, "add_along_axis": 0}

@@ -241,12 +241,10 @@ def function_for(graph: Graph, fetches: Sequence[Value], fed: Sequence[Value],
     """The function of some fetches when some values are given: those become its inputs."""
     function = graph.function(name, {f"y{k}": v for k, v in enumerate(fetches)})
     inner = [v for v in fed if not isinstance(v.node.op, Input)]
-    unused = [v for v in fed if isinstance(v.node.op, Input) and v not in function.inputs]
     if not inner:
-        order = [v for v in fed if v in function.inputs]
-        rest = [v for v in function.inputs if v not in order]
-        return Function(name, (*order, *unused, *rest), function.outputs, function.updates,
-                        function.effects)  # fmt: skip
+        rest = [v for v in function.inputs if v not in fed]
+        return Function(name, (*fed, *rest), function.outputs, function.updates, function.effects)
+    unused = [v for v in fed if isinstance(v.node.op, Input) and v not in function.inputs]
     return _with_fed(function, inner, fed, unused)
 
 
