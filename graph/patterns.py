@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import copysign
 from types import ModuleType
@@ -95,15 +95,29 @@ class Literal(Pattern):
 @dataclass(frozen=True)
 class Applied(Pattern):
     """An op of class `op` on operands, of which the first ones have patterns; `rest` tells whether
-    others may follow. `attributes` are variables or what an attribute must be equal to."""
+    others may follow. `attributes` are variables or what an attribute must be equal to. With
+    `once` the value must have no other reader."""
 
     op: type[Op]
     inputs: tuple[Pattern, ...]
     attributes: tuple[tuple[str, Any], ...] = ()
     rest: bool = False
+    once: bool = False
 
 
 _REPEATS = ("broadcast_to", "reshape")  # ops that leave a repeated number a repeated number
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What surrounds a match: values that are not to be looked into and match variables only, and
+    values that have several readers."""
+
+    opaque: Collection[Value] = ()
+    shared: Collection[Value] = ()
+
+
+NOWHERE = Setting()
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "eq", "ne", "and", "or", "xor"})
 
 
@@ -130,6 +144,11 @@ def applied(op: str | type[Op], *args: Any, rest: bool = False) -> Applied:
         attributes,
         rest,
     )
+
+
+def once(pattern: Applied) -> Applied:
+    """The pattern for a value that only what is replaced reads: it will not be computed again."""
+    return replace(pattern, once=True)
 
 
 @dataclass(frozen=True)
@@ -162,12 +181,11 @@ def same_number(a: Any, b: Any) -> bool:
     return bool(a == b) and (a != 0 or copysign(1, a) == copysign(1, b))
 
 
-def matches(pattern: Pattern, v: Value, bound: Bindings, opaque: Collection[Value] = ()) -> bool:
-    """Whether `v` is what the pattern says; `bound` receives the variables. Values in `opaque` are
-    not looked into: they match variables only."""
+def matches(pattern: Pattern, v: Value, bound: Bindings, setting: Setting = NOWHERE) -> bool:
+    """Whether `v` is what the pattern says; `bound` receives the variables."""
     if isinstance(pattern, Number | Literal):
         found = number_of(v)
-        if found is None or v in opaque:
+        if found is None or v in setting.opaque:
             return False
         if isinstance(pattern, Literal):
             return same_number(found, pattern.value)
@@ -177,10 +195,12 @@ def matches(pattern: Pattern, v: Value, bound: Bindings, opaque: Collection[Valu
         return bound.setdefault(pattern.name, v) is v
     if not isinstance(pattern, Applied):
         raise InternalError(f"{pattern!r} is no pattern")
-    return v not in opaque and _matches_node(pattern, v.node, bound, opaque)
+    if v in setting.opaque or (pattern.once and v in setting.shared):
+        return False
+    return _matches_node(pattern, v.node, bound, setting)
 
 
-def _matches_node(pattern: Applied, node: Node, bound: Bindings, opaque: Collection[Value]) -> bool:
+def _matches_node(pattern: Applied, node: Node, bound: Bindings, setting: Setting) -> bool:
     op, inputs = node.op, node.inputs
     if not isinstance(op, pattern.op) or len(node.types) != 1:
         return False
@@ -189,7 +209,7 @@ def _matches_node(pattern: Applied, node: Node, bound: Bindings, opaque: Collect
     ):
         return False
     for x, v in zip(pattern.inputs, inputs):
-        if not matches(x, v, bound, opaque):
+        if not matches(x, v, bound, setting):
             return False
     return all(_is(getattr(op, name), wanted, bound) for name, wanted in pattern.attributes)
 
@@ -214,10 +234,10 @@ class Rule:
     where: Callable[..., Any] | None
     build: Callable[..., Any]
 
-    def apply(self, pattern: Applied, node: Node, opaque: Collection[Value]) -> Any:
+    def apply(self, pattern: Applied, node: Node, setting: Setting) -> Any:
         """What stands for the node: a value, Declined, or None where the pattern does not match."""
         bound: Bindings = {}
-        if not _matches_node(pattern, node, bound, opaque):
+        if not _matches_node(pattern, node, bound, setting):
             return None
         out = bound["out"] = node.outputs[0]
         with np.errstate(all="ignore"):  # arithmetic of constants means what it does at run time
@@ -283,9 +303,9 @@ def _orders(pattern: Pattern) -> Iterator[Any]:
         yield pattern
         return
     for inputs in product(*(tuple(_orders(p)) for p in pattern.inputs)):
-        yield Applied(pattern.op, inputs, pattern.attributes, pattern.rest)
+        yield replace(pattern, inputs=inputs)
         if getattr(pattern.op, "name", None) in COMMUTATIVE:
-            yield Applied(pattern.op, inputs[::-1], pattern.attributes, pattern.rest)
+            yield replace(pattern, inputs=inputs[::-1])
 
 
 _Needed = tuple[tuple[int, Any], ...]
@@ -319,7 +339,7 @@ class Rules:
         return Rules([r for r in self.rules if r.name not in names])
 
     def apply(
-        self, node: Node, opaque: Collection[Value] = (), note: Note | None = None
+        self, node: Node, note: Note | None = None, setting: Setting = NOWHERE
     ) -> Value | None:
         """What the first rule that applies puts in the place of `node`; None if none does.
 
@@ -335,7 +355,7 @@ class Rules:
         for r, pattern, needed in candidates:
             if len(ops) < len(pattern.inputs) or not all(isinstance(ops[k], c) for k, c in needed):
                 continue  # the most frequent case, decided without a call
-            made = r.apply(pattern, node, opaque)
+            made = r.apply(pattern, node, setting)
             if made is None:
                 continue
             if isinstance(made, Declined):

@@ -63,12 +63,25 @@ def changed_copy(function: Function, change: Callable[[Op], Op]) -> Function:
                     tuple(new[v] for v in function.effects))  # fmt: skip
 
 
-class Rewriter:
-    """One rewriting. `new` maps every value seen to what it became."""
+def shared_values(function: Function) -> set[Value]:
+    """The values that several nodes read, or that are results."""
+    readers: dict[Value, int] = dict.fromkeys(function.roots(), 2)
+    for n in function.nodes():
+        for v in set(n.inputs):
+            readers[v] = readers.get(v, 0) + 1
+    return {v for v, count in readers.items() if count > 1}
 
-    def __init__(self, replace: Replace, keep_names: bool = True) -> None:
+
+class Rewriter:
+    """One rewriting. `new` maps every value seen to what it became; `shared`, values with several
+    readers, is kept up to date."""
+
+    def __init__(
+        self, replace: Replace, keep_names: bool = True, shared: set[Value] | None = None
+    ) -> None:
         self.replace = replace
         self.keep_names = keep_names
+        self.shared: set[Value] = set() if shared is None else shared
         self.new: dict[Value, Value] = {}
         self._depth = 0
 
@@ -115,7 +128,11 @@ class Rewriter:
                 results = self._replaced(current, n)
             for a, b in zip(n.outputs, results):
                 new[a] = b
-                if self.keep_names and a is not b:
+                if a is b:
+                    continue
+                if a in self.shared:
+                    self.shared.add(b)
+                if self.keep_names:
                     name = n.owner.names_of.get(a)
                     if name is not None:
                         n.owner.names_of.setdefault(b, name)

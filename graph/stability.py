@@ -45,7 +45,7 @@ from .ops.indexing import Gather, TakeAlongAxis
 from .ops.pointwise import Neg
 from .ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
 from .ops.softmax import Softmax
-from .patterns import Rules, decline, matches, numbers, rule, variables
+from .patterns import Rules, Setting, decline, matches, numbers, rule, variables
 from .rewrite import Rewriter
 
 X, A, K, S, N, D = variables("x a k s n d")
@@ -60,7 +60,8 @@ def stabilised(value: Value, opaque: Sequence[Value]) -> tuple[Value, list[Value
     Names stay with the values that were named.
     """
     fixed = set(opaque)
-    rewriter = Rewriter(lambda n: table().apply(n, fixed), keep_names=False)
+    setting = Setting(opaque=fixed)
+    rewriter = Rewriter(lambda n: table().apply(n, None, setting), keep_names=False)
     for v in sorted(opaque, key=lambda v: v.node.serial):  # operands are older than their users
         fixed.add(rewriter.value(v))
     return rewriter.value(value), [rewriter.value(v) for v in opaque]

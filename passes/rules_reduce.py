@@ -17,7 +17,7 @@ from ..graph.notation import (
 )
 from ..graph.ops.base import make
 from ..graph.ops.reduce import Argmax, Argmin, Prod, ReduceMax, ReduceMin, Sum
-from ..graph.patterns import decline, rule, variables
+from ..graph.patterns import decline, once, rule, variables
 
 X, A, B, K, L, S, P = variables("x a b k l s p")
 Axes = tuple[int, ...]
@@ -33,8 +33,11 @@ def below(inner: Axes, keepdims: bool, outer: Axes, ndim: int) -> Axes:
     return tuple(sorted({*inner, *(left[k] for k in outer)}))
 
 
-@rule(reduce_max(reduce_max(X, A, K), B, L), reduce_min(reduce_min(X, A, K), B, L),
-      sum_(sum_(X, A, K), B, L))  # fmt: skip
+@rule(
+    reduce_max(once(reduce_max(X, A, K)), B, L),
+    reduce_min(once(reduce_min(X, A, K)), B, L),
+    sum_(once(sum_(X, A, K)), B, L),
+)
 def nested_reduction(x: Value, a: Axes, k: bool, b: Axes, l: bool, out: Value) -> Any:  # noqa: E741
     op: Any = out.node.op
     if out.dtype.is_float and isinstance(op, Sum):
@@ -58,7 +61,7 @@ def reduction_of_ones(x: Value, out: Value) -> Any:
 # --- the shape of the result ----------------------------------------------------------------------
 
 
-@rule(*(reshape(containing(op, X), S) for op in (*PLAIN, Argmax, Argmin)))
+@rule(*(reshape(once(containing(op, X)), S) for op in (*PLAIN, Argmax, Argmin)))
 def reshaped_reduction(x: Value, s: Shape, out: Value) -> Any:
     """A reduction leaves its axes out, or keeps them as ones, by itself."""
     reduction = out.node.inputs[0].node

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..graph.ir import Function
-from ..graph.patterns import Rules
-from ..graph.rewrite import rewritten
+from ..graph.patterns import Rules, Setting
+from ..graph.rewrite import Rewriter, shared_values
 from . import rules_arithmetic, rules_choice, rules_integer, rules_movement, rules_reduce
 from .base import Context, Pass
 
@@ -36,4 +36,10 @@ class Simplify(Pass):
 
     def run(self, function: Function, context: Context) -> Function:
         rules = table().without(self.without) if self.without else table()
-        return rewritten(function, lambda n: rules.apply(n, (), context.note))
+        while True:  # what had several readers may have lost them
+            shared = shared_values(function)
+            setting = Setting(shared=shared)
+            rewriter = Rewriter(lambda n, s=setting: rules.apply(n, context.note, s), shared=shared)
+            before, function = function, rewriter.function(function)
+            if function is before:
+                return function

@@ -26,4 +26,4 @@ class Stabilise(Pass):
     refines = True
 
     def run(self, function: Function, context: Context) -> Function:
-        return rewritten(function, lambda n: table().apply(n, (), context.note))
+        return rewritten(function, lambda n: table().apply(n, context.note))

@@ -50,7 +50,7 @@ def broken(wrong) -> Pass:
         name = "broken"
 
         def run(self, function: Function, context: Context) -> Function:
-            return rewritten(function, lambda n: Rules([wrong]).apply(n, (), context.note))
+            return rewritten(function, lambda n: Rules([wrong]).apply(n, context.note))
 
     return Broken()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from flowmill.dims import evaluate
 from flowmill.graph.definition import Graph, input
 from flowmill.graph.interpret import run
 from flowmill.graph.ir import CALLS, Function, Value
@@ -184,3 +185,25 @@ def test_values_are_kept(f, seed):
     report = check(f, pipeline(2), TARGET, data)
     assert report.blamed is None, report
     assert before.keys() == report.results.keys()
+
+
+WEIGHTS = {"pow": 30, "exp": 10, "log": 10, "tanh": 10, "softplus": 10, "div": 4, "sqrt": 4}
+FREE = ("input", "constant", "reshape", "broadcast_to", "slice", "size_of")
+
+
+def cost(f: Function) -> float:
+    """Elements computed, weighed by what they take."""
+    total = 0.0
+    for n in f.nodes():
+        if n.op.name not in FREE:
+            reads = n.inputs if isinstance(n.op, reduce.Reduction) else n.outputs
+            elements = max(evaluate(v.type.size, {"n": 3}) for v in reads)
+            total += WEIGHTS.get(n.op.name, 1) * elements
+    return total
+
+
+@settings(max_examples=150, deadline=None)
+@given(functions(exact=False))
+def test_rules_never_make_code_worse(f):
+    f = Expand().run(f, Context(TARGET))
+    assert cost(Simplify().run(f, Context(TARGET))) <= cost(f), show(f)
