@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flowmill.tools import cli
 
-COMMANDS = ("run", "compile", "profile", "dump", "cache", "info", "replay")
+COMMANDS = tuple(cli.COMMANDS)
 
 
 def flowmill(*argv: str) -> tuple[int, str, str]:
@@ -231,3 +231,22 @@ def test_info_tells_versions_and_settings(capsys: pytest.CaptureFixture[str]) ->
     assert "flowmill" in out
     assert "FLOWMILL_CACHE" in out
     assert "LLVM" in out
+
+
+def test_check_compares_passes_and_native_code(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["check", f"{model}:net", "--fetch", "loss", "--fetch", "step"]
+    assert cli.main(argv) == 0
+    assert "all results agree" in capsys.readouterr().out
+    assert cli.main([*argv, "--dim", "batch=1"]) == 0
+
+
+def test_compile_writes_a_library(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["compile", f"{model}:net", "--dim", "batch=2", "-o"]
+    assert cli.main([*argv, str(tmp_path / "libtiny.so")]) == 0
+    assert {"libtiny.so", "libtiny.h"} <= {p.name for p in tmp_path.iterdir()}
+    assert cli.main([*argv, str(tmp_path / "libtiny.exe")]) == 1
+    assert "must end in .so" in capsys.readouterr().err

@@ -61,7 +61,7 @@ def test_edges_go_down_and_end_at_boxes(seed: int) -> None:
         assert boxes[e.source][3] < boxes[e.target][1]
     ends = [path.points[-1] for path in p.paths if path.arrow]
     for path in p.paths:
-        assert all(a[1] <= b[1] + 1e-6 for a, b in zip(path.points, path.points[1:]))  # noqa: RUF007
+        assert all(a[1] <= b[1] + 1e-6 for a, b in zip(path.points, path.points[1:]))
     for x, y in ends:
         assert any(b[0] <= x <= b[2] and abs(b[1] - y) < 1e-6 for b in boxes.values())
 
