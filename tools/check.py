@@ -6,6 +6,7 @@ native code at level 0 and 2 against it.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,35 @@ from ..graph.ir import Value
 from ..passes import check as library
 from ..passes.pipeline import pipeline
 from ..runtime.session import Session, function_for
+from . import feeds as options
+from . import run, source
+from .terminal import progress
+
+SUMMARY = "compare every pass and the native code with the oracle"
+EXAMPLES = """\
+  flowmill check model.py:net
+  flowmill check net.fm --fetch loss --fetch step --dim batch=5 --random
+"""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The command's options."""
+    source.add_arguments(parser)
+    options.add_arguments(parser)
+
+
+def command(args: Namespace) -> int:
+    """Checks and reports; 1 where a result is wrong."""
+    src = source.load(args)
+    fetches = src.fetches(args.fetch)
+    given = None
+    if args.feed or args.random or args.dim:
+        args.random = True
+        given = options.arrays(args, run.bound_inputs(src, fetches))
+    with progress(f"checking {src.name}"):
+        found = check_graph(src.needed(), list(fetches.values()), given, seed=args.seed)
+    print(found)
+    return int(found.blamed is not None)
 
 
 @dataclass(frozen=True)

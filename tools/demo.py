@@ -33,7 +33,6 @@ from .terminal import progress
 
 SUMMARY = "train a network on digits, export it, look at it"
 EXAMPLES = """\
-examples:
   flowmill demo
   flowmill demo --folder /tmp/digits --epochs 20
 """

@@ -64,7 +64,8 @@ def dimensions(args: Namespace, symbols: Iterable[Sym]) -> dict[str, int]:
 
 def arrays(args: Namespace, inputs: Mapping[str, Value]) -> dict[str, Array]:
     """What to feed, by input name."""
-    out = {name: _given(text) for name, text in _pairs("--feed", args.feed, inputs).items()}
+    given = _pairs("--feed", args.feed, inputs)
+    out = {name: _given(text, inputs[name].type) for name, text in given.items()}
     missing = {name: v for name, v in inputs.items() if name not in out}
     if missing and not args.random:
         raise FeedError("inputs are not fed",
@@ -117,8 +118,8 @@ def _known_dims(given: Mapping[str, Array], inputs: Mapping[str, Value]) -> dict
     return out
 
 
-def _given(text: str) -> Array:
-    """A file's array, or the number or list that the text is."""
+def _given(text: str, type: TensorType) -> Array:
+    """A file's array as it is, or the number or list that the text is, as the input's type."""
     if text.endswith(".npy") or Path(text).is_file():
         try:
             loaded = np.load(text, allow_pickle=False)
@@ -128,7 +129,6 @@ def _given(text: str) -> Array:
             raise FeedError(f"{text} holds several arrays: save one with numpy.save")
         return loaded
     try:
-        array = np.asarray(json.loads(text))
-    except ValueError:
+        return np.asarray(json.loads(text)).astype(type.dtype.numpy)
+    except (ValueError, TypeError):
         raise FeedError(f"{text!r} is neither a file nor a number or list") from None
-    return array.astype(np.float32) if array.dtype == np.float64 else array

@@ -30,8 +30,12 @@ _FILES = {"kernels": (90, "fm"), "program": (91, "fm"), "llvm": (92, "ll"), "asm
 
 
 def pass_names() -> tuple[str, ...]:
-    """Every stage that is a function, in order."""
-    return (GRAPH, *dict.fromkeys(p.name for p in pipeline(2).passes))
+    """Every stage that is a function, in order; a pass that runs again is `fold-2`."""
+    out = [GRAPH]
+    for p in pipeline(2).passes:
+        again = sum(name.partition("-")[0] == p.name for name in out)
+        out.append(f"{p.name}-{again + 1}" if again else p.name)
+    return tuple(out)
 
 
 def names() -> tuple[str, ...]:
@@ -126,7 +130,7 @@ def _plan(s: Stages) -> str:
 _TEXTS: dict[str, Callable[[Stages], str]] = {
     "kernels": _kernels, "program": _program, "llvm": lambda s: s.llvm,
     "asm": lambda s: s.assembly, "plan": _plan,
-    "notes": lambda s: "".join(f"{r}\n" for r in s.compiled.records),
+    "notes": lambda s: "".join(f"{record}\n" for record in s.compiled.records),
 }  # fmt: skip
 
 
@@ -137,14 +141,19 @@ def collect(function: Function, target: Target, level: int = 2, wanted: tuple[st
     graphs_only = all(stage in pass_names() for stage in wanted)
     if set(wanted) == {GRAPH}:
         return out
-    last = max((pass_names().index(s) for s in wanted if s in pass_names()), default=0)
+    order = pass_names()
+    last = max((order.index(s) for s in wanted if s in order), default=0)
+    at = 0
 
     def see(stage: str, made: object) -> None:
+        nonlocal at
         if watch:
             watch(stage, made)
         if isinstance(made, Function):
-            out.functions[stage] = made
-            if graphs_only and stage in pass_names() and pass_names().index(stage) >= last:
+            # a pass that changes nothing is not heard of: the next of that name it is
+            at = next(k for k in range(at + 1, len(order)) if order[k].partition("-")[0] == stage)
+            out.functions[order[at]] = made
+            if graphs_only and at >= last:
                 raise _Enough
 
     if not graphs_only:

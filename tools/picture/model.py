@@ -194,6 +194,9 @@ def attributes(op: Op) -> str:
         usual = set(value if isinstance(value, tuple) else (value,)) <= _USUAL.get(f.name, set())
         if text and not usual and (f.default is MISSING or value != f.default):
             parts.append(f"{f.name} {text}")
+    pads = [part.partition(" ")[2] for part in parts if part.startswith("pads_")]
+    if len(pads) == 2 and pads[0] == pads[1]:
+        parts = [part for part in parts if not part.startswith("pads_")] + [f"pads {pads[0]}"]
     return " " + _shortened(", ".join(parts), 40) if parts else ""
 
 
