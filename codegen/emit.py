@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..algorithm import Expr
-from ..dims import Dim, Sym, as_sym, bounds, ceildiv, coefficient, substitute
-from ..dtypes import bool_
+from ..dims import Dim, Sym, as_sym, bounds, ceildiv, substitute
+from ..dtypes import bool_, int64
 from ..errors import InternalError
 from .expressions import Expressions, Lanes, Operand
 from .kernel.ir import (
@@ -372,12 +372,10 @@ class _Emitter:
             bits = out.emit(f"bitcast <{n} x i1> {mask} to i{n}")
             test = out.emit(f"icmp ne i{n} {bits}, 0")
         else:
-            n, bits, test = 0, "", cond.text
+            n, mask, test = 0, "", cond.text
         out.scopes.append(Scope(bad))
         if n:
-            zeros = out.emit(out.intrinsic(f"i{n}", f"llvm.cttz.i{n}", f"i{n} {bits}", "i1 true"))
-            lane = zeros if n == 64 else out.emit(f"zext i{n} {zeros} to i64")
-            index = self._at_lane(s.index, lane)
+            index = self.least(s.index, mask, n)
         else:
             first: dict[Sym, Dim] = {} if lanes is None else {lanes.sym: 0}
             index = ex.dim(substitute(ex.fixed(s.index), first))
@@ -392,15 +390,13 @@ class _Emitter:
         out.line(f"br label %{fine}")
         out.start_block(fine)
 
-    def _at_lane(self, index: Dim, lane: str) -> str:
-        """`index` for one lane, known only at run time."""
-        lanes = self.ex.lanes
-        assert lanes is not None
-        fixed = self.ex.fixed(index)
-        stride = coefficient(fixed, lanes.sym)
-        base = self.ex.dim(substitute(fixed, {lanes.sym: 0}))
-        step = self.out.emit(f"mul i64 {lane}, {self.ex.dim(stride if stride is not None else 0)}")
-        return self.out.emit(f"add i64 {base}, {step}")
+    def least(self, index: Dim, mask: str, n: int) -> str:
+        """The smallest `index` of the lanes in `mask`; it need not rise with the lane."""
+        out, t = self.out, f"<{n} x i64>"
+        each = self.ex.splat(self.ex.dim_lanes(index), int64)
+        most = splat_constant("-1", "i64", n)
+        chosen = out.emit(f"select <{n} x i1> {mask}, {t} {each}, {t} {most}")
+        return out.emit(out.intrinsic("i64", f"llvm.vector.reduce.umin.v{n}i64", f"{t} {chosen}"))
 
     def call(self, s: Call) -> None:
         b = self.buffers[s.buffer]

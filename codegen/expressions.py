@@ -25,6 +25,7 @@ from ..algorithm import (
 from ..dims import Atom, Dim, DimExpr, Op, Sym, bounds, coefficient, free_symbols, substitute
 from ..dtypes import DType, float32, int32, int64, uint32
 from ..errors import InternalError
+from .float_division import FloatDivision
 from .kernel.ir import Buffer
 from .llvm_math import LlvmMath
 from .llvm_text import (
@@ -145,7 +146,7 @@ class Expressions:
         less = self._int("sub", quotient, "1", at)
         return self.out.emit(f"select i1 {negative}, i64 {less}, i64 {quotient}", at)
 
-    def _dim_lanes(self, d: Dim) -> Operand:
+    def dim_lanes(self, d: Dim) -> Operand:
         """`d` for every lane, or a scalar where lanes agree."""
         d = self.fixed(d)
         lanes = self.lanes
@@ -174,9 +175,9 @@ class Expressions:
         n = self.lanes.count
         one = DimExpr((((atom,), 1),))  # type: ignore[arg-type]
         if self.lanes.sym not in free_symbols(one) or isinstance(atom, Sym):
-            return self.splat(self._dim_lanes(one), int64)
+            return self.splat(self.dim_lanes(one), int64)
         assert isinstance(atom, Op)
-        a, b = (self.splat(self._dim_lanes(x), int64) for x in (atom.a, atom.b))
+        a, b = (self.splat(self.dim_lanes(x), int64) for x in (atom.a, atom.b))
         emit = self.out.emit
         if atom.kind in ("min", "max"):
             test = emit(f"icmp {'slt' if atom.kind == 'min' else 'sgt'} <{n} x i64> {a}, {b}")
@@ -302,7 +303,7 @@ class Expressions:
 
     def _compute(self, e: Expr) -> Operand:
         if isinstance(e, Index):
-            return self._dim_lanes(e.dim)
+            return self.dim_lanes(e.dim)
         if isinstance(e, Load):
             return self.load(e)
         if isinstance(e, Apply):
@@ -393,18 +394,8 @@ class Expressions:
             size = emit(self.out.intrinsic(t, name, f"{t} {a}"))
             return emit(f"fcmp {'oeq' if fn == 'isinf' else 'one'} {t} {size}, {inf}")
         if fn in ("floordiv", "mod"):
-            return self._float_division(fn, a, args[1], dtype, t, n)
+            return FloatDivision(self.out, dtype, n).apply(fn, a, args[1])
         raise InternalError(f"cannot emit {fn} of {dtype}")
-
-    def _float_division(self, fn: str, a: str, b: str, dtype: DType, t: str, n: int) -> str:
-        emit, suffix = self.out.emit, vector_suffix(dtype, n)
-        ratio = emit(f"fdiv {t} {a}, {b}")
-        whole = emit(self.out.intrinsic(t, f"llvm.floor.{suffix}", f"{t} {ratio}"))
-        if fn == "floordiv":
-            return whole
-        minus = emit(f"fneg {t} {whole}")
-        return emit(self.out.intrinsic(t, f"llvm.fma.{suffix}", f"{t} {minus}", f"{t} {b}",
-                                       f"{t} {a}"))  # fmt: skip
 
     def _integer(self, e: Apply, args: list[str], dtype: DType, t: str, n: int) -> str:
         emit, fn = self.out.emit, e.fn
@@ -443,12 +434,16 @@ class Expressions:
 
     def _integer_division(self, fn: str, a: str, b: str, t: str, mask: str, zero: str, ones: str,
                           signed: bool) -> str:  # fmt: skip
-        """Floor division without traps: ops guard against zero, here the minimum over -1."""
+        """Floor division without traps: by one instead of zero, which masked lanes load, and the
+        minimum over -1 wraps."""
         emit = self.out.emit
+        one = emit(f"sub {t} {zero}, {ones}")
+        if b == zero or b.startswith("%"):
+            none = emit(f"icmp eq {t} {b}, {zero}")
+            b = emit(f"select {mask} {none}, {t} {one}, {t} {b}")
         if not signed:
             return emit(f"{'urem' if fn == 'mod' else 'udiv'} {t} {a}, {b}")
         minus_one = emit(f"icmp eq {t} {b}, {ones}")
-        one = emit(f"sub {t} {zero}, {ones}")
         safe = emit(f"select {mask} {minus_one}, {t} {one}, {t} {b}")
         quotient, rest = emit(f"sdiv {t} {a}, {safe}"), emit(f"srem {t} {a}, {safe}")
         flipped = emit(f"xor {t} {rest}, {safe}")
@@ -716,7 +711,7 @@ class Expressions:
             else:
                 if i == 0:
                     continue
-                at = self.splat(self._dim_lanes(i), int64)
+                at = self.splat(self.dim_lanes(i), int64)
             stride: Dim = 1
             for size in buffer.shape[k + 1 :]:
                 stride = stride * size
