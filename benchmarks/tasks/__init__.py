@@ -1,0 +1,1 @@
+"""What is measured: one module per task, one function per framework in it."""
