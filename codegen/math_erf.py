@@ -44,7 +44,10 @@ def erfc(ops: MathOps, x: V) -> V:
         tail = _erfc32(d, at_most(d, d.abs(ops.ext(x)), 10.3))
         return ops.trunc_f32(d.select(negative, d.sub(d.const(2.0), tail), tail))
     tail = _erfc64(ops, at_most(ops, ops.abs(x), 27.3))
-    return ops.select(negative, ops.sub(ops.const(2.0), tail), tail)
+    y = ops.select(negative, ops.sub(ops.const(2.0), tail), tail)
+    minus = ops.neg(x)
+    middle = ops.fma(minus, polynomial(ops, c.ERF_64, ops.mul(x, x)), ops.sub(ops.const(1.0), x))
+    return ops.select(ops.lt(ops.abs(x), ops.const(0.5)), middle, y)
 
 
 def _erfc32(d: MathOps, a: V) -> V:
@@ -68,7 +71,11 @@ def _erfc64(ops: MathOps, a: V) -> V:
     below, below_low = two_sum(ops, a, four)
     inverse = ops.div(one, below)
     lost = ops.fma(ops.neg(inverse), below_low, ops.fma(ops.neg(inverse), below, one))
-    t = ops.mul(ops.sub(a, four), inverse)
+    above = ops.sub(a, four)
+    t = ops.mul(above, inverse)
+    minus = ops.neg(t)
+    rest = ops.fma(minus, below_low, ops.fma(minus, below, above))
+    t = ops.fma(rest, inverse, t)
     y = ops.mul(inverse, polynomial(ops, c.ERFCX_64, t))
     square, square_low = two_product(ops, a, a)
     rounder = ops.const(f.rounder + 2 * f.bias)

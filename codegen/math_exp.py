@@ -15,6 +15,7 @@ from .math_ops import (
     V,
     at_least,
     at_most,
+    fast_two_sum,
     inverse_ln2,
     polynomial,
     with_sign,
@@ -23,6 +24,7 @@ from .math_ops import (
 _EXP = {32: c.EXP_32, 64: c.EXP_64}
 _EXP2 = {32: c.EXP2_32, 64: c.EXP2_64}
 _SINH = {32: c.SINH_32, 64: c.SINH_64}
+_TANH = {32: c.TANH_32, 64: c.TANH_64}
 _COSH = {32: c.COSH_32, 64: c.COSH_64}
 _EXP_LIMITS = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}  # 0 below, infinity above
 _TINY = {32: 2.0**-14, 64: 2.0**-30}  # f(x) rounds to x below, for odd f(x) = x + O(x^3)
@@ -95,22 +97,27 @@ def expm1(ops: MathOps, x: V) -> V:
 
 
 def tanh(ops: MathOps, x: V) -> V:
-    """tanh(x) = t / (t + 2) with t = e^(2|x|) - 1."""
+    """1 - 2 / (e^(2|x|) + 1), or a polynomial where that would cancel."""
     f = FORMATS[ops.width]
+    one = ops.const(1.0)
     a = at_most(ops, ops.abs(x), {32: 10.0, 64: 20.0}[ops.width])  # 1 above
     n, r = reduce_exp(ops, ops.add(a, a), f.bias)
-    power = _power(ops, n)
-    tail = ops.mul(ops.mul(r, r), polynomial(ops, _EXP[ops.width], r))
-    t = ops.fma(power, r, ops.sub(power, ops.const(1.0)))
-    t = ops.fma(power, tail, t)
-    return with_sign(ops, ops.div(t, ops.add(t, ops.const(2.0))), x)
+    growth = polynomial(ops, (1.0, 1.0, *_EXP[ops.width]), r)
+    large = ops.div(ops.const(-2.0), ops.fma(growth, _power(ops, n), one))
+    z = ops.mul(a, a)
+    small = ops.fma(ops.mul(a, z), polynomial(ops, _TANH[ops.width], z), a)
+    y = ops.select(ops.lt(a, ops.const(0.55)), small, ops.add(large, one))
+    return with_sign(ops, y, x)
 
 
 def sigmoid(ops: MathOps, x: V) -> V:
-    """1 / (1 + e^-x); of e^-|x| only, so that the left tail keeps its digits."""
+    """1 / (1 + e^-x). With t = e^-|x| it is 1 - t / (1 + t), or t times that for x < 0, which
+    keeps the digits of the left tail and is rounded less often than t / (1 + t)."""
     one = ops.const(1.0)
     t = _exp_minus_abs(ops, x)
-    return ops.div(ops.select(ops.lt(x, ops.const(0.0)), t, one), ops.add(t, one))
+    share = ops.div(t, ops.add(t, one))
+    scaled = ops.select(ops.lt(x, ops.const(0.0)), t, one)
+    return ops.fma(ops.neg(share), scaled, scaled)
 
 
 def softplus(ops: MathOps, x: V) -> V:
@@ -122,7 +129,8 @@ def softplus(ops: MathOps, x: V) -> V:
     g = ops.select(upper, ops.fma(t, ops.const(0.5), ops.const(-0.5)), t)
     tail = ops.fma(ops.mul(g, g), log_polynomial(ops, g),
                    ops.select(upper, ops.const(f.ln2_low), zero))  # fmt: skip
-    y = ops.add(ops.add(ops.select(upper, ops.const(f.ln2_high), zero), g), tail)
+    y, lost = fast_two_sum(ops, ops.select(upper, ops.const(f.ln2_high), zero), g)
+    y = ops.add(y, ops.add(tail, lost))
     return ops.add(ops.select(ops.gt(x, zero), x, zero), y)
 
 
@@ -146,7 +154,7 @@ _SINH_LIMIT = {32: 89.5, 64: 710.48}  # infinity above
 def sinh(ops: MathOps, x: V) -> V:
     """sinh(a) = sinh(n ln 2) cosh(r) + cosh(n ln 2) sinh(r)."""
     ch, sh, r, sinh_tail, cosh_tail = _sinh_parts(ops, x, _SINH_LIMIT[ops.width])
-    y = ops.add(ops.fma(r, ch, sh), ops.fma(cosh_tail, sh, ops.mul(sinh_tail, ch)))
+    y = ops.add(sh, ops.fma(r, ch, ops.fma(cosh_tail, sh, ops.mul(sinh_tail, ch))))
     y = with_sign(ops, ops.add(y, y), x)
     return ops.select(ops.lt(ops.abs(x), ops.const(_TINY[ops.width])), x, y)
 
@@ -154,5 +162,5 @@ def sinh(ops: MathOps, x: V) -> V:
 def cosh(ops: MathOps, x: V) -> V:
     """cosh(a) = cosh(n ln 2) cosh(r) + sinh(n ln 2) sinh(r)."""
     ch, sh, r, sinh_tail, cosh_tail = _sinh_parts(ops, x, _SINH_LIMIT[ops.width])
-    y = ops.add(ops.fma(r, sh, ch), ops.fma(cosh_tail, ch, ops.mul(sinh_tail, sh)))
+    y = ops.add(ch, ops.fma(r, sh, ops.fma(cosh_tail, ch, ops.mul(sinh_tail, sh))))
     return ops.add(y, y)

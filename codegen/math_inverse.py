@@ -28,9 +28,10 @@ def _asin_parts(ops: MathOps, x: V) -> tuple[M, V, V]:
 def asin(ops: MathOps, x: V) -> V:
     """Arcsine in [-pi/2, pi/2]; NaN outside [-1, 1]."""
     far, s, tail = _asin_parts(ops, x)
-    two = ops.const(-2.0)
-    high = ops.fma(s, two, ops.const(_HALF_PI_HIGH[ops.width]))
-    low = ops.fma(tail, two, ops.const(_HALF_PI_LOW[ops.width]))
+    two, half_pi = ops.const(-2.0), ops.const(_HALF_PI_HIGH[ops.width])
+    high = ops.fma(s, two, half_pi)
+    lost = ops.fma(s, two, ops.sub(half_pi, high))
+    low = ops.add(ops.fma(tail, two, ops.const(_HALF_PI_LOW[ops.width])), lost)
     y = ops.add(ops.select(far, high, s), ops.select(far, low, tail))
     return with_sign(ops, y, x)
 

@@ -51,8 +51,9 @@ def _pair(start: int) -> tuple[float, float]:
 _PAIRS = tuple(_pair(s) for s in _STARTS)
 
 
-def _turns32(ops: MathOps, x: V) -> V:
-    """x / (2 pi) less whole turns, of a float32 x: a double in [-1/2, 1/2]."""
+def _turns32(ops: MathOps, x: V) -> tuple[V, V, V]:
+    """x / (2 pi) less whole turns, of a float32 x, as f + z l: f in [-1/2, 1/2] and an exact
+    multiple of 2^-53 unless x is small; |z l| <= 1/8. All three are doubles."""
     d = ops.f64()
     a = ops.abs(x)
     high, low = (d.const(v) for v in _PAIRS[0])
@@ -61,8 +62,7 @@ def _turns32(ops: MathOps, x: V) -> V:
         high = d.select(beyond, d.const(pair[0]), high)
         low = d.select(beyond, d.const(pair[1]), low)
     z = ops.ext(x)
-    whole = d.rint(d.mul(z, high))
-    return d.fma(z, low, d.fma(z, high, d.neg(whole)))
+    return d.fma(z, high, d.neg(d.rint(d.mul(z, high)))), z, low
 
 
 def _turns64(ops: MathOps, x: V) -> tuple[V, V]:
@@ -95,13 +95,6 @@ def _turns64(ops: MathOps, x: V) -> tuple[V, V]:
     return fast_two_sum(ops, s, ops.add(low, ops.add(p4, h3)))
 
 
-def _radians(ops: MathOps, high: V, low: V) -> tuple[V, V]:
-    """2 pi (high + low) as such a sum."""
-    r, e = two_product(ops, high, ops.const(TURN_HIGH))
-    e = ops.add(e, ops.fma(high, ops.const(TURN_LOW), ops.mul(low, ops.const(TURN_HIGH))))
-    return r, e
-
-
 def _sin32(ops: MathOps, turns: V) -> V:
     """sin of a double of at most a quarter turn, to float32."""
     d = ops.f64()
@@ -110,12 +103,22 @@ def _sin32(ops: MathOps, turns: V) -> V:
     return ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_32, z), r)
 
 
-def _sin64(ops: MathOps, high: V, low: V) -> V:
-    """sin of high + low turns, at most a quarter."""
-    r, e = _radians(ops, high, low)
+def _quadrant64(ops: MathOps, x: V) -> tuple[V, V, V, V, V]:
+    """(q, r, sin(r) - r, c, cos(r) - c) with x = q pi/2 + r + whole turns, |r| <= pi/4, |q| <= 2,
+    and c = 1 - r^2/2 rounded."""
+    s, low = _turns64(ops, x)
+    q = ops.rint(ops.mul(s, ops.const(4.0)))
+    s, low = two_sum(ops, ops.fma(q, ops.const(-0.25), s), low)
+    r, e = two_product(ops, s, ops.const(TURN_HIGH))
+    e = ops.add(e, ops.fma(s, ops.const(TURN_LOW), ops.mul(low, ops.const(TURN_HIGH))))
     z = ops.mul(r, r)
-    e = ops.mul(e, ops.fma(z, ops.const(-0.5), ops.const(1.0)))
-    return ops.add(r, ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_64, z), e))
+    sine_tail = ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_QUARTER_64, z), e)
+    one, half = ops.const(1.0), ops.mul(z, ops.const(0.5))
+    cosine = ops.sub(one, half)
+    half_low = ops.fma(ops.mul(r, ops.const(0.5)), r, ops.neg(half))  # r^2 / 2 less `half`
+    tail = ops.fma(ops.mul(z, z), polynomial(ops, c.COS_QUARTER_64, z), ops.neg(half_low))
+    tail = ops.fma(ops.neg(r), e, tail)
+    return q, r, sine_tail, cosine, ops.add(ops.sub(ops.sub(one, cosine), half), tail)
 
 
 def _keep_tiny(ops: MathOps, y: V, x: V) -> V:
@@ -126,49 +129,42 @@ def sin(ops: MathOps, x: V) -> V:
     """Sine of x radians; NaN for infinities."""
     if ops.width == 32:
         d = ops.f64()
-        s = _turns32(ops, x)
-        a = d.abs(s)
-        b = d.sub(d.const(0.5), a)
-        folded = with_sign(d, d.abs(d.select(d.lt(a, b), a, b)), s)
-        return _keep_tiny(ops, _sin32(ops, folded), x)
-    s, low = _turns64(ops, x)
-    sign = sign_bit(ops, s)
-    a, low = ops.abs(s), flip_sign(ops, low, sign)
-    b = ops.sub(ops.const(0.5), a)
-    near = ops.lt(a, b)
-    y = _sin64(ops, ops.select(near, a, b), ops.select(near, low, ops.neg(low)))
-    return _keep_tiny(ops, flip_sign(ops, y, sign), x)
+        f, z, low = _turns32(ops, x)
+        s = d.fma(z, low, f)
+        far = d.gt(d.abs(s), d.const(0.25))  # sin(s) = -sin(s -+ half a turn)
+        base = d.sub(f, d.select(far, with_sign(d, d.const(0.5), s), d.const(0.0)))
+        r = d.fma(z, low, base)
+        return _keep_tiny(ops, _sin32(ops, d.select(far, d.neg(r), r)), x)
+    q, r, r_tail, cosine, cosine_tail = _quadrant64(ops, x)
+    size = ops.abs(q)
+    odd = ops.eq(size, ops.const(1.0))
+    y = ops.add(ops.select(odd, cosine, r), ops.select(odd, cosine_tail, r_tail))
+    negative = ops.or_(ops.eq(q, ops.const(-1.0)), ops.gt(size, ops.const(1.5)))
+    return _keep_tiny(ops, ops.select(negative, ops.neg(y), y), x)
 
 
 def cos(ops: MathOps, x: V) -> V:
-    """Cosine of x radians, the sine of a quarter turn less |x|; NaN for infinities."""
-    if ops.width == 32:
+    """Cosine of x radians; NaN for infinities."""
+    if ops.width == 32:  # the sine of a quarter turn less |x|
         d = ops.f64()
-        return _sin32(ops, d.sub(d.const(0.25), d.abs(_turns32(ops, x))))
-    quarter = ops.const(0.25)
-    s, low = _turns64(ops, x)
-    a, low = ops.abs(s), flip_sign(ops, low, sign_bit(ops, s))
-    b = ops.sub(quarter, a)
-    return _sin64(ops, b, ops.sub(ops.sub(ops.sub(quarter, b), a), low))
+        f, z, low = _turns32(ops, x)
+        sign = sign_bit(d, d.fma(z, low, f))
+        base = d.sub(d.const(0.25), flip_sign(d, f, sign))
+        return _sin32(ops, d.fma(d.neg(flip_sign(d, z, sign)), low, base))
+    q, r, r_tail, cosine, cosine_tail = _quadrant64(ops, x)
+    odd = ops.eq(ops.abs(q), ops.const(1.0))
+    y = ops.add(ops.select(odd, r, cosine), ops.select(odd, r_tail, cosine_tail))
+    return ops.select(ops.gt(ops.abs(ops.sub(q, ops.const(-0.5))), ops.const(1.0)), ops.neg(y), y)
 
 
 def tan(ops: MathOps, x: V) -> V:
     """Tangent of x radians; NaN for infinities."""
     if ops.width == 32:
         return _keep_tiny(ops, _tan32(ops, x), x)
-    s, low = _turns64(ops, x)
-    q = ops.rint(ops.mul(s, ops.const(4.0)))
-    r, e = _radians(ops, ops.fma(q, ops.const(-0.25), s), low)
-    z = ops.mul(r, r)
-    tail = ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_QUARTER_64, z), e)
-    sh, sl = fast_two_sum(ops, r, tail)
-    one, half = ops.const(1.0), ops.mul(z, ops.const(0.5))
-    ch = ops.sub(one, half)
-    half_low = ops.fma(ops.mul(r, ops.const(0.5)), r, ops.neg(half))  # r^2 / 2 less `half`
-    cl = ops.sub(ops.sub(ops.sub(one, ch), half), half_low)
-    cl = ops.add(cl, ops.fma(ops.mul(z, z), polynomial(ops, c.COS_QUARTER_64, z),
-                             ops.neg(ops.mul(r, e))))  # fmt: skip
-    odd = ops.eq(ops.abs(q), one)
+    one = ops.const(1.0)
+    q, r, r_tail, ch, cl = _quadrant64(ops, x)
+    sh, sl = fast_two_sum(ops, r, r_tail)
+    odd = ops.eq(ops.abs(q), one)  # tan(r + pi/2) = -cos(r) / sin(r)
     nh, nl = ops.select(odd, ops.neg(ch), sh), ops.select(odd, ops.neg(cl), sl)
     dh, dl = ops.select(odd, sh, ch), ops.select(odd, sl, cl)
     inverse = ops.div(one, dh)
@@ -179,12 +175,12 @@ def tan(ops: MathOps, x: V) -> V:
 
 def _tan32(ops: MathOps, x: V) -> V:
     d = ops.f64()
-    s = _turns32(ops, x)
-    q = d.rint(d.mul(s, d.const(4.0)))
-    r = d.mul(d.fma(q, d.const(-0.25), s), d.const(TURN_HIGH))
-    z = d.mul(r, r)
-    sine = d.fma(d.mul(r, z), polynomial(d, c.SIN_QUARTER_WIDE, z), r)
-    cosine = polynomial(d, (1.0, -0.5, *c.COS_QUARTER_WIDE), z)
+    f, z, low = _turns32(ops, x)
+    q = d.rint(d.mul(d.fma(z, low, f), d.const(4.0)))
+    r = d.mul(d.fma(z, low, d.fma(q, d.const(-0.25), f)), d.const(TURN_HIGH))
+    u = d.mul(r, r)
+    sine = d.fma(d.mul(r, u), polynomial(d, c.SIN_QUARTER_WIDE, u), r)
+    cosine = polynomial(d, (1.0, -0.5, *c.COS_QUARTER_WIDE), u)
     odd = d.eq(d.abs(q), d.const(1.0))
     above = ops.trunc_f32(d.select(odd, d.neg(cosine), sine))
     return ops.div(above, ops.trunc_f32(d.select(odd, sine, cosine)))
