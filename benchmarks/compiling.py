@@ -16,10 +16,9 @@ from pathlib import Path
 def mnist() -> dict[str, float]:
     """Seconds until the training step can be called, and of the first call."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+    import flowmill as fm
     import mnist as example
     import numpy as np
-
-    import flowmill as fm
 
     start = time.perf_counter()
     graph = example.define()
@@ -34,9 +33,8 @@ def mnist() -> dict[str, float]:
 
 def graph(nodes: int = 10_000) -> dict[str, float]:
     """A deep chain of dense layers and activations with side branches, some of it written twice."""
-    import numpy as np
-
     import flowmill as fm
+    import numpy as np
     from flowmill.graph.rewrite import copied
     from flowmill.passes.pipeline import Context, pipeline
     from flowmill.target import host

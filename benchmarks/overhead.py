@@ -27,9 +27,8 @@ def per_call(run: Any, calls: int = 500, blocks: int = 60) -> float:
 
 def main() -> None:
     limit(1)
-    import numpy as np
-
     import flowmill as fm
+    import numpy as np
 
     batch: Any = "batch" if "symbolic" in sys.argv else 32
     with fm.Graph() as graph:

@@ -182,9 +182,7 @@ def small_int(ops: MathOps, i: I) -> V:
     if ops.width == 32:
         return ops.from_int(i)
     rounder = FORMATS[64].rounder
-    return ops.sub(
-        ops.from_bits(ops.iadd(i, ops.bits(ops.const(rounder)))), ops.const(rounder)
-    )
+    return ops.sub(ops.from_bits(ops.iadd(i, ops.bits(ops.const(rounder)))), ops.const(rounder))
 
 
 def inverse_ln2(ops: MathOps) -> V:

@@ -12,7 +12,7 @@ holds what its results reach: there are no passes for either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from ..graph.ir import Function
 from ..graph.patterns import Rules, Setting
@@ -39,7 +39,8 @@ class Simplify(Pass):
         while True:  # what had several readers may have lost them
             shared = shared_values(function)
             setting = Setting(shared=shared)
-            rewriter = Rewriter(lambda n, s=setting: rules.apply(n, context.note, s), shared=shared)
+            replace = partial(rules.apply, note=context.note, setting=setting)
+            rewriter = Rewriter(replace, shared=shared)
             before, function = function, rewriter.function(function)
             if function is before:
                 return function

@@ -179,7 +179,7 @@ class Executable:
         nothing happened, or a failure that the slow path will meet again."""
         if self._fast is None or self.stale():
             return -1
-        return self._fast.call(*arrays)  # type: ignore[no-any-return]
+        return self._fast.call(*arrays)
 
     def stale(self) -> bool:
         """Whether prepared values must be computed before a run."""

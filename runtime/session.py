@@ -102,7 +102,7 @@ class Session:
             if len(arrays) != names:
                 raise FeedError(f"{names} arrays are needed, {len(arrays)} were given")
             if static:
-                outs = [empty(s, d) for s, d in plan] if out is None else (
+                outs: list[Any] = [empty(s, d) for s, d in plan] if out is None else (
                     [out] if single else _flat_out(fetches, out, e))  # fmt: skip
                 if fast(*arrays, *outs) == 0:
                     return outs[0] if single else rebuild(outs)

@@ -110,9 +110,9 @@ def _train(session: Session, images: Array, labels: Array, epochs: int) -> list[
 
 def _leave(graph: Graph, session: Session, folder: Path, losses: list[float]) -> list[Path]:
     """Writes the library, the pictures and the model."""
+    from .. import target
     from ..exporter import export
     from ..runtime.session import function_for
-    from .. import target
     from .dump import graph_picture
     from .stages import collect
 

@@ -14,7 +14,9 @@ RAGGED = ((127, 511, 255), (333, 555, 1111), (197, 768, 768), (128, 784, 512), (
 
 
 def cases(quick: bool, models: str) -> list[Case]:
-    sizes = [(n, n, n) for n in (SQUARE[:2] if quick else SQUARE)] + list(RAGGED)[: 2 if quick else 9]
+    sizes = [(n, n, n) for n in (SQUARE[:2] if quick else SQUARE)] + list(RAGGED)[
+        : 2 if quick else 9
+    ]
     return [Case(f"{m} x {k} x {n}", 2.0 * m * k * n, 2e-5, {"sizes": [m, k, n]})
             for m, k, n in sizes]  # fmt: skip
 

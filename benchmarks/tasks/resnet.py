@@ -33,9 +33,8 @@ def images(case: Case) -> tuple[Any, Any]:
 
 def flowmill(case: Case, threads: int) -> Job:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
-    import open_nsfw
-
     import flowmill as fm
+    import open_nsfw
 
     x, out = images(case)
     graph = open_nsfw.define()

@@ -266,7 +266,7 @@ def unbroadcast(g: Value, x: Value) -> Value:
     axes += [k + extra for k, d in enumerate(x.shape) if d == 1 and g.shape[k + extra] != 1]
     if axes:
         g = sum_(g, axes)
-    return g if g.shape == x.shape else CALLS["reshape"](g, x.shape)  # type: ignore[no-any-return]
+    return g if g.shape == x.shape else CALLS["reshape"](g, x.shape)
 
 
 @graph_function("var")
