@@ -163,12 +163,40 @@ class Fuse:
         return out
 
     def outside_ready(self, n: Node, g: Group) -> bool:
-        """Whether all that `n` reads from outside `g` is complete before `g` begins."""
+        """Whether all that `n` reads from outside `g` is complete before `g` begins, or can be
+        computed within `g`; what can is moved there."""
+        late: list[Group] = []
         for v in self.through(n):
             other = self.group_of.get(v.node)
             if other is not None and other is not g and other.last >= g.first:
-                return False
+                late.append(other)
+        if not all(self.fits_into(other, g) for other in late):
+            return False
+        for other in dict.fromkeys(map(id, late)):
+            self.merge(next(o for o in late if id(o) == other), g)
         return True
+
+    def fits_into(self, other: Group, g: Group) -> bool:
+        """Whether a pointwise group has the elements of `g` and needs nothing `g` has to wait for."""
+        a, b = other.anchor.outputs[0], g.anchor.outputs[0]
+        if other.reduces or other.special or a.shape != b.shape or a.type.layout != b.type.layout:
+            return False
+        for m in other.nodes:
+            for v in self.through(m):
+                source = self.group_of.get(v.node)
+                if source is g:
+                    return False
+                if source is not None and source is not other and source.last >= g.first:
+                    return False
+        return True
+
+    def merge(self, other: Group, g: Group) -> None:
+        """Moves the nodes of `other` to `g`."""
+        for m in other.nodes:
+            self.group_of[m] = g
+        g.nodes = sorted((*g.nodes, *other.nodes), key=self.place.__getitem__)
+        g.last = max(g.last, other.last)
+        self.groups.remove(other)
 
     def joins(self, n: Node, v: Value) -> bool:
         """Whether `n` can be computed where `v` is, on the element at hand."""
@@ -179,10 +207,14 @@ class Fuse:
         out = n.outputs[0]
         if out.shape != anchor.shape or out.type.layout != anchor.type.layout:
             return self.decline(n, f"shape or layout differs from {g.anchor!r}")
-        if not self.outside_ready(n, g):
-            return self.decline(n, "another operand is computed later")
         if not self.reads_in_place(n, g):
             return self.decline(n, f"reads {v.node!r} at other elements than its own")
+        if not all(self.reads_in_place(n, other) for x in self.through(n)
+                   if (other := self.group_of.get(x.node)) is not None
+                   and other is not g and other.last >= g.first):  # fmt: skip
+            return self.decline(n, "an operand computed later is read at other elements")
+        if not self.outside_ready(n, g):
+            return self.decline(n, "another operand is computed later")
         return True
 
     def reads_in_place(self, n: Node, g: Group) -> bool:
