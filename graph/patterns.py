@@ -108,13 +108,15 @@ class Applied(Pattern):
 _REPEATS = ("broadcast_to", "reshape")  # ops that leave a repeated number a repeated number
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setting:
     """What surrounds a match: values that are not to be looked into and match variables only, and
-    values that have several readers."""
+    values that have several readers. `blocked` tells whether the latter kept a rule from applying.
+    """
 
     opaque: Collection[Value] = ()
     shared: Collection[Value] = ()
+    blocked: bool = False
 
 
 NOWHERE = Setting()
@@ -195,9 +197,12 @@ def matches(pattern: Pattern, v: Value, bound: Bindings, setting: Setting = NOWH
         return bound.setdefault(pattern.name, v) is v
     if not isinstance(pattern, Applied):
         raise InternalError(f"{pattern!r} is no pattern")
-    if v in setting.opaque or (pattern.once and v in setting.shared):
+    if v in setting.opaque or not _matches_node(pattern, v.node, bound, setting):
         return False
-    return _matches_node(pattern, v.node, bound, setting)
+    if pattern.once and v in setting.shared:
+        setting.blocked = True
+        return False
+    return True
 
 
 def _matches_node(pattern: Applied, node: Node, bound: Bindings, setting: Setting) -> bool:

@@ -36,11 +36,11 @@ class Simplify(Pass):
 
     def run(self, function: Function, context: Context) -> Function:
         rules = table().without(self.without) if self.without else table()
-        while True:  # what had several readers may have lost them
+        while True:
             shared = shared_values(function)
             setting = Setting(shared=shared)
             replace = partial(rules.apply, note=context.note, setting=setting)
             rewriter = Rewriter(replace, shared=shared)
             before, function = function, rewriter.function(function)
-            if function is before:
-                return function
+            if function is before or not setting.blocked:
+                return function  # else what had several readers may have lost them
