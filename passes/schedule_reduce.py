@@ -360,12 +360,11 @@ class _Tiles:
             u: Dim = names.fresh("u", lo, hi - 1) if hi - lo > 1 else lo
             inner = {**rows, self.vector.sym: start + u * self.lanes + v}
             body = make((r, u, v), inner)  # type: ignore[operator]
-            if mr > 1:
-                body = [loop("unroll", r, 0, mr, body)]  # type: ignore[arg-type]
             if hi - lo > 1:
                 body = [loop("unroll", u, lo, hi, body)]  # type: ignore[arg-type]
             out.append(loop("vector", v, 0, self.lanes, body, active=limit))
-        return out
+        # rows outermost: one row's broadcast is alive at a time, the vectors are shared by all
+        return out if mr == 1 else [loop("unroll", r, 0, mr, out)]  # type: ignore[arg-type]
 
 
 def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:

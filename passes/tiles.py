@@ -16,8 +16,10 @@ RAGGED = 1.03  # a last panel that is not full costs packing and code, whatever 
 
 
 def fits(mr: int, nv: int, target: Target) -> bool:
-    """Whether accumulators, one row of vectors and one broadcast fit the register file."""
-    return mr * nv + nv + 1 <= target.registers
+    """Whether accumulators, one row of vectors and one broadcast fit the register file. Where
+    there are few registers, masks are among them."""
+    spare = 1 if target.registers <= 16 else 0
+    return mr * nv + nv + 1 + spare <= target.registers
 
 
 def step_clocks(mr: int, nv: int, target: Target) -> float:
