@@ -360,10 +360,10 @@ class _Tiles:
             u: Dim = names.fresh("u", lo, hi - 1) if hi - lo > 1 else lo
             inner = {**rows, self.vector.sym: start + u * self.lanes + v}
             body = make((r, u, v), inner)  # type: ignore[operator]
+            if hi - lo > 1:  # inside: vectors stay in registers, of the rows' values one at a time
+                body = [loop("unroll", u, lo, hi, body)]  # type: ignore[arg-type]
             if mr > 1:
                 body = [loop("unroll", r, 0, mr, body)]  # type: ignore[arg-type]
-            if hi - lo > 1:
-                body = [loop("unroll", u, lo, hi, body)]  # type: ignore[arg-type]
             out.append(loop("vector", v, 0, self.lanes, body, active=limit))
         return out
 
