@@ -227,8 +227,10 @@ class _Planner:
 
     def shared_areas(self, works: list[Work], born: dict[Value, int], dies: dict[Value, int],
                      step_of: dict[int, int]) -> list[_Area]:  # fmt: skip
-        """One area per value, or per chain of values written over one another."""
+        """One area per value, or per chain of values written over one another: a kernel that is
+        the last to read the newest value of an area may put one of its results there."""
         area: dict[Value, _Area] = {}
+        last_reader = {x: w for w in works for x in self.roots(w.reads)}
         for w in works:
             for k, v in enumerate(w.writes):
                 if v not in born:
@@ -237,8 +239,9 @@ class _Planner:
                 if self.p.reuse:
                     for j, x in enumerate(self.roots(w.reads)):
                         a = area.get(x)
-                        free = a is not None and dies[x] == step and a.last == step
-                        if free and a is not None and x.type.nbytes == v.type.nbytes:
+                        if a is None or a.values[-1] is not x or last_reader[x] is not w:
+                            continue
+                        if dies[x] == step and x.type.nbytes == v.type.nbytes:
                             if overwrites(w, j, k) and self.roots(w.reads).count(x) == 1:
                                 a.values.append(v)
                                 a.last = max(step, dies[v])
