@@ -53,6 +53,7 @@ _NAMES = {
     "graph.ops.convolution": "conv conv_transpose",
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
+    "graph.ops.recurrent": "scan",
     "graph.ops.effects": "check print=print_",
     "graph.ops.activation":
         "elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu silu softsign",

@@ -160,6 +160,7 @@ from .graph.ops.random import (
     normal as normal,
     uniform as uniform,
 )
+from .graph.ops.recurrent import scan as scan
 from .graph.ops.reduce import (
     all_ as _all,
     any_ as _any,

@@ -7,7 +7,7 @@ nodes, the names, the variables' initial values, named outputs, and makes `Funct
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_
 from .ir import CALLS, Function, Interner, Layout, Node, Shape, Value, topological
 from .ops.base import Op, graph_function
 from .ops.registry import load_all
-from .ops.source import Input, Variable
+from .ops.source import Constant, Input, Variable
 from .rewire import rewire
 from .tokens import RESERVED
 
@@ -154,17 +154,32 @@ class Graph(Interner):
             self.derived.add(made)
         return made
 
+    def forget(self, mark: int, leaves: Iterable[Value]) -> set[Value]:
+        """As any interner does. GraphError if a variable was to be assigned what is forgotten."""
+        gone = super().forget(mark, leaves)
+        for name in [name for name, v in self.values.items() if v in gone]:
+            del self.values[name], self.named_at[name]
+        self.derived -= {v.node for v in gone}
+        tokens = [v for v in self.updates if v in gone]
+        for token in tokens:
+            del self.updates[token]
+        if tokens:
+            raise GraphError("a step of a scan cannot assign to variables", f"{tokens[0].node.loc}",
+                             "carry the value, and assign the last carry")  # fmt: skip
+        return gone
+
     def results(self) -> list[Value]:
         """The ends of the graph: what nothing the user wrote is computed from.
 
         New values of variables are left out; the values whose fetching stores them are here.
-        Gradients are left out too, unless they have a name.
+        Gradients and constants are left out too, unless they have a name.
         """
         used = {v.node for n in self._nodes.values() if n not in self.derived for v in n.inputs}
         used.update(v.node for pairs in self.updates.values() for pair in pairs for v in pair)
         return [v for n in self._nodes.values() for v in n.outputs
                 if n not in used and not isinstance(n.op, Variable)
-                and (n not in self.derived or v in self.names_of)]  # fmt: skip
+                and (v in self.names_of
+                     or n not in self.derived and not isinstance(n.op, Constant))]  # fmt: skip
 
     def function(self, name: str, outputs: Mapping[str, Value]) -> Function:
         """The function that computes `outputs` and performs the updates they stand for.

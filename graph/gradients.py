@@ -16,6 +16,7 @@ from typing import Any
 from ..dtypes import float32
 from ..errors import DTypeError, GraphError, InternalError, Loc, ShapeError, user_frame
 from .ir import CALLS, Interner, Node, Value
+from .ops.base import graph_function
 from .stability import stabilised
 
 
@@ -51,6 +52,7 @@ def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
     return [zeros_like(v) if g is None else g for v, g in zip(wrt, found)]
 
 
+@graph_function("__vjp__")
 def vjp(
     seeds: Sequence[tuple[Value, Value]], wrt: Sequence[Value], cut: bool = False
 ) -> list[Value | None]:

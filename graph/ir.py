@@ -274,6 +274,33 @@ class Interner:
         return made
 
 
+    def mark(self) -> int:
+        """A number for this moment: nodes made later have higher serials."""
+        return self._serial
+
+    def forget(self, mark: int, leaves: Iterable[Value]) -> set[Value]:
+        """Forgets what was made of `leaves` after `mark`, and its names; the values forgotten.
+
+        What was made meanwhile without them stays. The nodes live on where they are held.
+        """
+        gone = set(leaves)
+        recent: list[tuple[tuple[Any, ...], Node]] = []
+        while self._nodes:
+            key, node = self._nodes.popitem()
+            if node.serial <= mark:
+                self._nodes[key] = node
+                break
+            recent.append((key, node))
+        for key, node in reversed(recent):
+            if any(v in gone for v in (*node.inputs, *node.outputs)):
+                gone.update(node.outputs)
+            else:
+                self._nodes[key] = node
+        for v in gone:
+            self.names_of.pop(v, None)
+        return gone
+
+
 @cache
 def _float_fields(op_class: type[Any]) -> tuple[str, ...]:
     """The attributes whose equality says too little about a node: 0.0 == -0.0."""

@@ -94,6 +94,14 @@ class _Parser:
         read.take("}")
         return Function(name, tuple(inputs), outputs, tuple(updates), tuple(effects))
 
+    def held(self) -> Function:
+        """A function that an op holds: its nodes are not those of the graph around it."""
+        outer, self.interner = self.interner, Interner()
+        try:
+            return self.function()
+        finally:
+            self.interner = outer
+
     def header(self) -> list[tuple[str, TensorType]]:
         """`(name: type, ...)`."""
         read = self.read
@@ -273,7 +281,7 @@ class _Parser:
         if read.kind == "string":
             return read.string()
         if read.follows("graph"):
-            return self.function()
+            return self.held()
         if read.follows("{"):
             return self.layout()
         if read.skip("["):

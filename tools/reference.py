@@ -19,6 +19,7 @@ _TITLES = {
     "graph.ops.linalg": "Products", "graph.ops.convolution": "Convolution",
     "graph.ops.pooling": "Pooling", "graph.ops.indexing": "Indexing",
     "graph.ops.random": "Random values", "graph.ops.effects": "Checks and printing",
+    "graph.ops.recurrent": "Loops",
     "runtime.session": "Sessions", "graph.state": "Assignment", "graph.gradients": "Gradients",
     "graph.layers.mode": "Training and inference", "graph.sequential": "Layers in a row",
     "graph.clone": "Copies", "graph.summary": "Summaries", "graph.formats.flowmill": "Files",

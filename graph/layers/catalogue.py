@@ -49,6 +49,7 @@ from .pooling import (
     MaxPool1D,
     MaxPool2D,
 )
+from .recurrent import RNN, SimpleRNN, SimpleRNNCell
 
 __all__ = [
     "Activation",
@@ -74,7 +75,10 @@ __all__ = [
     "MultiHeadAttention",
     "Normalization",
     "PReLU",
+    "RNN",
     "Reshape",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "add",
     "attention",
     "average",

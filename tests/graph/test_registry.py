@@ -24,6 +24,7 @@ NO_SAMPLES = {
     "constant": "has no operands: test_text",
     "size_of": "has no operands: test_interpret",
     "fused": "holds a function: test_fused",
+    "scan": "holds a function: test_scan",
 }
 NO_REFERENCE = {"input": "is fed", "variable": "is held by the session"}
 NO_ALGORITHM = {

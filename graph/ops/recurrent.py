@@ -1,0 +1,334 @@
+"""`scan`: a step of a loop as a sub-graph, run once for each element of a sequence.
+
+In: a Python function of graph values, traced once into the body that a `Scan` node holds. Out: the
+last carry and the stacked results. `Scan.expand` repeats the body in the graph, so that kernels and
+plans know nothing of loops; `Scan.grad` is a scan that runs the other way round, so that a gradient
+is as compact as what it is the gradient of, and has a gradient in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...dims import Dim, show, total
+from ...dtypes import Array, float32
+from ...errors import UNKNOWN, GraphError, ShapeError
+from ..ir import CALLS, Function, Interner, Node, TensorType, Value, topological
+from ..rewire import rewire
+from .base import Op, as_value, graph_function, make
+from .shape import Concat, Reshape, Slice, reshape
+from .source import Constant, Input
+
+
+@dataclass(frozen=True)
+class Scan(Op):
+    """`body` applied `length` times, from the front of the sequences or, in reverse, from the back.
+
+    Operands: `carries` first carries, `sequences` sequences [length, ...], then what stays the same
+    in every step. The body takes a carry, one element of each sequence, and the rest; it gives the
+    next carry and any number of results. Results: the last carry, and the stacked results.
+    """
+
+    body: Function
+    carries: int
+    sequences: int
+    length: int
+    reverse: bool = False
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        if self.length < 1:
+            raise ShapeError(f"{self.length} steps are none")
+        if len(types) != len(self.body.inputs) or len(self.body.outputs) < self.carries:
+            raise ShapeError(f"{len(types)} operands, the body has {len(self.body.inputs)} inputs "
+                             f"and {len(self.body.outputs)} results")  # fmt: skip
+        stacked = range(self.carries, self.carries + self.sequences)
+        for k, (t, v) in enumerate(zip(types, self.body.inputs)):
+            shape = (self.length, *v.shape) if k in stacked else v.shape
+            if (t.dtype, t.shape) != (v.dtype, shape):
+                raise ShapeError(f"operand {k} is {t}, the body takes {v.type}")
+        results = [v.type for _, v in self.body.outputs]
+        for k, t in enumerate(results[: self.carries]):
+            if t != types[k]:
+                raise ShapeError(f"the step makes carry {k} {t}, it begins as {types[k]}")
+        return (*results[: self.carries],
+                *(replace(t, shape=(self.length, *t.shape)) for t in results[self.carries :]))  # fmt: skip
+
+    def parts(self, xs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Operands, or inputs of the body, as carries, sequences and the rest."""
+        split = self.carries + self.sequences
+        return list(xs[: self.carries]), list(xs[self.carries : split]), list(xs[split:])
+
+    def steps(self) -> range:
+        """The positions in the sequences, in the order of the steps."""
+        forward = range(self.length)
+        return forward[::-1] if self.reverse else forward
+
+    def expand(self, *xs: Value) -> Any:
+        owner = xs[0].node.owner
+        carry, sequences, rest = self.parts(xs)
+        outputs = [v for _, v in self.body.outputs]
+        stacks: list[list[Value]] = [[] for _ in outputs[self.carries :]]
+        for t in self.steps():
+            elements = [element(s, t) for s in sequences]
+            given = dict(zip(self.body.inputs, (*carry, *elements, *rest)))
+            made = rewire(outputs, given, owner)
+            carry = [made[v] for v in outputs[: self.carries]]
+            for stack, v in zip(stacks, outputs[self.carries :]):
+                stack.append(made[v])
+        ordered = (stack[::-1] if self.reverse else stack for stack in stacks)
+        return (*carry, *(CALLS["stack"](stack, 0) for stack in ordered))
+
+    def grad(self, g: Any, y: Any, *xs: Value) -> tuple[Value | None, ...]:
+        return _backward(self, (g,) if isinstance(g, Value) else g, xs)
+
+    def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
+        carry, sequences, rest = self.parts(xs)
+        stacks: list[list[Array]] = [[] for _ in self.body.outputs[self.carries :]]
+        for t in self.steps():
+            results = call(self.body, *carry, *(np.asarray(s[t]) for s in sequences), *rest)
+            carry = list(results[: self.carries])
+            for stack, result in zip(stacks, results[self.carries :]):
+                stack.append(result)
+        return (*carry, *(np.stack(s[::-1] if self.reverse else s) for s in stacks))
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        nodes = self.body.nodes()
+        once = total(n.op.flops(n.types[0], *(v.type for v in n.inputs)) for n in nodes)
+        return once * self.length
+
+
+def element(x: Value, t: int) -> Value:
+    """x[t]; what was stacked is taken as it was before, so that no stack is made for it."""
+    node = x.node
+    if (
+        isinstance(node.op, Concat)
+        and node.op.axis == 0
+        and all(v.shape[0] == 1 for v in node.inputs)
+    ):
+        x, t = node.inputs[t], 0
+    if x.shape[0] == 1:
+        if isinstance(x.node.op, Reshape) and x.node.inputs[0].shape == x.shape[1:]:
+            return x.node.inputs[0]
+        return reshape(x, x.shape[1:])
+    starts = (t, *[0] * (x.ndim - 1))
+    return reshape(make(Slice(starts, (1, *x.shape[1:]), (1,) * x.ndim), x), x.shape[1:])
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]], initial: Any, xs: Any = None,
+    length: int | None = None, reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """A loop with a state: `carry, y = step(carry, x)` for each element x of xs; (last carry, ys).
+
+    `initial` and `xs` are a value or a tuple of values; the elements are taken along the first axis
+    of each of xs. `step` gets and returns a carry of the structure, shapes and dtypes of `initial`;
+    its y is a value, a tuple of values or None, and comes back stacked along a new first axis.
+    Without xs, `length` says how often, and x is None. In `reverse` the last element comes first,
+    and y still stands where its x stood. The conventions are those of `jax.lax.scan`.
+
+        last, sums = fm.scan(lambda total, x: (total + x, total + x), 0.0, x)
+
+    `step` is called once, to see what it computes. Other values of the graph may be used in it,
+    weights say. What depends on neither carry nor x, a drawn random number too, is computed once
+    for all steps. Gradients flow to `initial`, `xs` and the values used in `step`.
+
+    The length must be a number: the compiler repeats the step, so that compile time grows with the
+    length. ShapeError for one known at run time only, where lengths differ, or where the carry
+    changes its type; GraphError where `step` returns no pair or assigns to a variable.
+    """
+    carry_many, carries = _values(initial)
+    xs_many, sequences = _values(xs)
+    owner = _owner((*carries, *sequences))
+    first = [as_value(v, owner=owner) for v in carries]
+    given = [as_value(v, owner=owner) for v in sequences]
+    if not first and not given:
+        raise GraphError("scan: it has no carry and no xs", "give one of them a value")
+    steps = _length(given, length)
+    at = owner.mark()
+    inputs = [_placeholder(owner, v.type) for v in first]
+    inputs += [_placeholder(owner, replace(v.type, shape=v.shape[1:])) for v in given]
+    try:
+        returned = step(_packed(carry_many, inputs[: len(first)]),
+                        _packed(xs_many, inputs[len(first) :]))  # fmt: skip
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            raise GraphError(f"scan: step must return a pair (carry, y), not {returned!r}")
+        many, carry = _values(returned[0])
+        y_many, ys = _values(returned[1])
+        if many != carry_many or len(carry) != len(first):
+            raise GraphError(f"scan: step must return a carry like initial, {_form(initial)}; it "
+                             f"returned {_form(returned[0])}")  # fmt: skip
+        outputs = [as_value(v, b, owner) for v, b in zip(carry, first)]
+        outputs += [as_value(v, owner=owner) for v in ys]
+        for k, (a, b) in enumerate(zip(first, outputs)):
+            if a.type != b.type:
+                raise ShapeError(f"scan: step makes carry {k} {b.type}, it begins as {a.type}",
+                                 "a carry keeps its shape and dtype: cast or broadcast it")  # fmt: skip
+        body, captured = _body(inputs, outputs, len(first))
+    finally:
+        owner.forget(at, inputs)
+    if steps == 0:
+        last = first
+        stacked = [CALLS["full"]((0, *v.shape), 0, v.dtype, owner) for v in outputs[len(first) :]]
+    else:
+        op = Scan(body, len(first), len(given), steps, reverse)
+        results = owner.node(op, (*first, *given, *captured)).outputs
+        last, stacked = list(results[: len(first)]), list(results[len(first) :])
+    return _packed(carry_many, last), _packed(y_many, stacked)
+
+
+def _values(x: Any) -> tuple[bool | None, list[Any]]:
+    """What `x` holds, and whether it is a tuple, or None for nothing."""
+    if x is None:
+        return None, []
+    return (True, list(x)) if isinstance(x, tuple | list) else (False, [x])
+
+
+def _packed(many: bool | None, values: Sequence[Value]) -> Any:
+    if many is None:
+        return None
+    return tuple(values) if many else values[0]
+
+
+def _form(x: Any) -> str:
+    many, values = _values(x)
+    return "None" if many is None else f"a tuple of {len(values)}" if many else "a value"
+
+
+def _owner(values: Iterable[Any]) -> Interner:
+    found = next((v for v in values if isinstance(v, Value)), None)
+    owner: Interner = CALLS["__current__"]() if found is None else found.node.owner
+    return owner
+
+
+def _length(xs: Sequence[Value], length: int | None) -> int:
+    """The number of steps."""
+    sizes: list[Dim] = [] if length is None else [length]
+    for v in xs:
+        if v.ndim == 0:
+            raise ShapeError(f"scan: {v!r} has no axis to take elements from")
+        sizes.append(v.shape[0])
+    if not sizes:
+        raise ShapeError("scan: without xs it needs length=")
+    for size in sizes:
+        if not isinstance(size, int | np.integer):
+            raise ShapeError(
+                f"scan: the length {show(size)} is not known until run time",
+                "the compiler repeats the step, so the length must be a number",
+                "give the first axis of xs a fixed size; in a batch pad to the longest",
+            )
+        if size != sizes[0] or size < 0:
+            raise ShapeError(
+                f"scan: lengths {', '.join(show(d) for d in sizes)} are not one length"
+            )
+    return int(sizes[0])  # type: ignore[arg-type]
+
+
+def _placeholder(owner: Interner, type: TensorType) -> Value:
+    """An input of a body that is being made. The blanks keep its name apart from a user's."""
+    name = f"element of scan {owner.mark()}"
+    return owner.node(Input(name, type.dtype, type.shape), (), UNKNOWN).outputs[0]
+
+
+def _body(
+    inputs: Sequence[Value], outputs: Sequence[Value], carries: int
+) -> tuple[Function, list[Value]]:
+    """The function from `inputs` to `outputs` in an interner of its own, and what more it takes:
+    the values that do not depend on `inputs`, constants apart."""
+    inside = set(inputs)
+    captured: dict[Value, None] = {}
+    for node in _needing(outputs, inside):
+        captured.update((v, None) for v in node.inputs if v not in inside)
+    captured.update((v, None) for v in outputs if v not in inside)
+    taken = [v for v in captured if not isinstance(v.node.op, Constant)]
+    own = Interner()
+    mapping: dict[Value, Value] = {}
+    for k, v in enumerate((*inputs, *taken)):
+        kind = "carry" if k < carries else "x" if k < len(inputs) else "w"
+        number = k - {"carry": 0, "x": carries, "w": len(inputs)}[kind]
+        op = Input(f"{kind}{number}", v.dtype, v.shape)
+        mapping[v] = own.node(op, (), UNKNOWN).outputs[0]
+    made = rewire(outputs, mapping, own)
+    named = tuple(
+        (f"carry{k}" if k < carries else f"y{k - carries}", made[v]) for k, v in enumerate(outputs)
+    )
+    return Function("step", tuple(mapping[v] for v in (*inputs, *taken)), named), taken
+
+
+def _needing(roots: Sequence[Value], inside: set[Value]) -> list[Node]:
+    """The nodes on paths from `inside` to `roots`; their results join `inside`."""
+    found = []
+    for node in topological(v.node for v in roots):
+        if any(v in inside for v in node.inputs):
+            inside.update(node.outputs)
+            found.append(node)
+    return found
+
+
+def _backward(
+    op: Scan, gs: Sequence[Value | None], xs: Sequence[Value]
+) -> tuple[Value | None, ...]:
+    """The gradients of a scan's operands, given those of its results.
+
+    The scan runs again and keeps every carry (equal nodes are one, so nothing is computed twice);
+    then a scan in the other direction carries the gradient of the carry, and sums of those of what
+    stays the same.
+    """
+    owner = xs[0].node.owner
+    body = op.body
+    c, split = op.carries, op.carries + op.sequences
+    kept = tuple((f"y{k}", v) for k, v in enumerate(body.inputs[:c]))
+    keeping = replace(op, body=replace(body, outputs=(*body.outputs[:c], *kept)))
+    kept_carries = owner.node(keeping, tuple(xs)).outputs[c:] if c else ()
+
+    own = body.inputs[0].node.owner
+    at = own.mark()
+    flows = [k for k in range(c) if body.inputs[k].dtype.is_float]
+    summed = [k for k in range(split, len(xs)) if xs[k].dtype.is_float]
+    taken = [k for k in range(c, len(gs)) if gs[k] is not None]
+    out = [v for _, v in body.outputs]
+    slopes = [_placeholder(own, out[k].type) for k in flows]
+    sums = [_placeholder(own, _wide(body.inputs[k].type)) for k in summed]
+    slices = [_placeholder(own, out[k].type) for k in taken]
+    wrt = [v for v in body.inputs if v.dtype.is_float]
+    seeds = list(zip((out[k] for k in (*flows, *taken)), (*slopes, *slices)))
+    parts = dict(zip(wrt, CALLS["__vjp__"](seeds, wrt)))
+    zeros, cast = CALLS["zeros_like"], CALLS["cast"]
+
+    def part(k: int) -> Value | None:
+        return parts.get(body.inputs[k])
+
+    results = [zeros(body.inputs[k]) if part(k) is None else part(k) for k in flows]
+    for k, before in zip(summed, sums):
+        more = part(k)
+        results.append(before if more is None else before + cast(more, before.dtype))
+    passed = [k for k in range(c, split) if part(k) is not None]
+    results += [part(k) for k in passed]
+    inputs = [*slopes, *sums, *body.inputs[:split], *slices]
+    given, same = _body(inputs, results, len(slopes) + len(sums))
+    own.forget(at, (*slopes, *sums, *slices))
+
+    outside = rewire(same, dict(zip(body.inputs, xs)), owner)  # what no step changes
+    if not results:
+        return (None,) * len(xs)
+    first = [zeros(xs[k]) if gs[k] is None else gs[k] for k in flows]
+    first += [CALLS["full"](s.shape, 0, s.dtype, owner) for s in sums]
+    operands = (*first, *kept_carries, *xs[c:split], *(gs[k] for k in taken),
+                *(outside[v] for v in same))  # fmt: skip
+    back = Scan(given, len(first), op.sequences + c + len(taken), op.length, not op.reverse)
+    made: list[Value] = list(owner.node(back, operands).outputs)  # type: ignore[arg-type]
+    gradients: list[Value | None] = [None] * len(xs)
+    for k, v in zip((*flows, *summed, *passed), made):
+        gradients[k] = v if v.dtype == xs[k].dtype else cast(v, xs[k].dtype)
+    return tuple(gradients)
+
+
+def _wide(t: TensorType) -> TensorType:
+    """The type to sum values of type `t` in: 16-bit floats are stored, not computed with."""
+    return t if t.dtype.computes else replace(t, dtype=float32)
+
+
+graph_function("scan")(scan)
