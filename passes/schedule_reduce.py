@@ -27,6 +27,7 @@ from ..algorithm import (
     apply,
     cast,
     rebuild,
+    walk,
 )
 from ..codegen.kernel.ir import Alloc, Buffer, Fail, Stmt, Store
 from ..dims import (
@@ -240,6 +241,27 @@ class _Tiles:
         blocks = [packed_block(o, self.vector) for _, o in self.nest.offsets()]
         return next((b for b in blocks if b is not None), None)
 
+    def reads_whole_vectors(self) -> bool:
+        """Whether every operand that moves with the vector is packed: panels are filled up with
+        zeros, so that the last one needs no mask while it is read."""
+        vector = self.vector
+        if vector is None:
+            return False
+        moving = [(x, o) for x, o in self.nest.offsets()
+                  if lane_stride(o, vector) != 0 and _loads(self.nest.stage.term, x)]  # fmt: skip
+        return bool(moving) and all(
+            packed_block(o, vector) is not None or self.has_room(x) for x, o in moving
+        )
+
+    def has_room(self, x: Load) -> bool:
+        """Whether a row of the operand is as long as the vectors that cover the results."""
+        assert self.vector is not None
+        row, extent = self.nest.shapes[x.buffer][-1:], self.vector.extent
+        if not row or not isinstance(row[0], int) or not isinstance(extent, int):
+            return False
+        last = x.indices[-1]
+        return last == self.vector.index and row[0] >= -(-extent // self.lanes) * self.lanes
+
     # loops, from the outside in: panels of vectors, other result axes, rows, reduction steps
 
     def vectors(self) -> list[Stmt]:
@@ -307,7 +329,8 @@ class _Tiles:
         acc = Buffer("acc", self.dtype, shape, "register")
         zero = REDUCTION_START[combine](self.dtype)
         out: list[Stmt] = [Alloc(acc)]
-        out += self.sweep(mr, nv, active, values, start, lambda at, _: [Store("acc", at, zero)])
+        reading = None if self.reads_whole_vectors() else active
+        out += self.sweep(mr, nv, reading, values, start, lambda at, _: [Store("acc", at, zero)])
 
         steps = {a.sym: a.extent for a in self.steps}
         tiled_axes = {a.sym for a in (self.row, self.vector) if a is not None}
@@ -318,7 +341,7 @@ class _Tiles:
             old = Load("acc", at, self.dtype)
             return [Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))]
 
-        body = self.sweep(mr, nv, active, values, start, step)
+        body = self.sweep(mr, nv, reading, values, start, step)
         for a in reversed(self.steps):
             lo, hi = limits[a.sym]
             body = [loop("serial", a.index, lo, hi, body)]
@@ -365,6 +388,10 @@ class _Tiles:
             out.append(loop("vector", v, 0, self.lanes, body, active=limit))
         # rows outermost: one row's broadcast is alive at a time, the vectors are shared by all
         return out if mr == 1 else [loop("unroll", r, 0, mr, out)]  # type: ignore[arg-type]
+
+
+def _loads(e: Expr | None, x: Load) -> bool:
+    return e is not None and x in walk(e)
 
 
 def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
