@@ -221,9 +221,13 @@ def sample(name: str, width: int, count: int, rng: np.random.Generator) -> tuple
 
     def any_bits() -> Array:
         top = 1 << width
-        return rng.integers(0, top, half, dtype=np.uint64, endpoint=False if width == 32 else False
-                            ).astype(_INT[width]).view(dtype) if width == 32 else (
-            rng.integers(0, np.iinfo(np.uint64).max, half, dtype=np.uint64).view(dtype))
+        return (
+            rng.integers(0, top, half, dtype=np.uint64, endpoint=False if width == 32 else False)
+            .astype(_INT[width])
+            .view(dtype)
+            if width == 32
+            else (rng.integers(0, np.iinfo(np.uint64).max, half, dtype=np.uint64).view(dtype))
+        )
 
     if name == "pow":
         x = np.exp(rng.normal(0, 3, half) * rng.choice([1e-3, 0.1, 1, 10], half))
