@@ -165,8 +165,10 @@ def _tan32(ops: MathOps, x: V) -> V:
     sine = d.fma(d.mul(r, z), polynomial(d, c.SIN_WIDE, z), r)
     cosine = polynomial(d, (1.0, -0.5, *c.COS_WIDE), z)
     odd = d.eq(d.abs(q), d.const(1.0))  # tan(r + pi/2) = -cos(r) / sin(r)
-    above = ops.trunc_f32(d.select(odd, d.neg(cosine), sine))
-    return ops.div(above, ops.trunc_f32(d.select(odd, sine, cosine)))
+    above, below = d.select(odd, d.neg(cosine), sine), d.select(odd, sine, cosine)
+    inverse = ops.ext(ops.div(ops.const(1.0), ops.trunc_f32(below)))  # then a step of Newton's
+    y = d.mul(above, inverse)
+    return ops.trunc_f32(d.fma(d.fma(d.neg(y), below, above), inverse, y))
 
 
 def _tan64(ops: MathOps, x: V) -> V:
