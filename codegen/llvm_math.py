@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 _FLOAT = {32: "float", 64: "double"}
 
@@ -183,3 +184,9 @@ class LlvmMath:
 
     def trunc_f32(self, a: str) -> str:
         return self.emit(f"fptrunc {self._type('double')} {a} to {self._v}")
+
+
+if TYPE_CHECKING:
+    from .math_ops import MathOps
+
+    _complete: type[MathOps] = LlvmMath

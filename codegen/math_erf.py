@@ -47,7 +47,7 @@ def erfc(ops: MathOps, x: V) -> V:
     y = ops.select(negative, ops.sub(ops.const(2.0), tail), tail)
     minus = ops.neg(x)
     middle = ops.fma(minus, polynomial(ops, c.ERF_64, ops.mul(x, x)), ops.sub(ops.const(1.0), x))
-    return ops.select(ops.lt(ops.abs(x), ops.const(0.5)), middle, y)
+    return ops.select(ops.lt(ops.abs(x), ops.const(0.875)), middle, y)
 
 
 def _erfc32(d: MathOps, a: V) -> V:
@@ -64,24 +64,32 @@ def _erfc32(d: MathOps, a: V) -> V:
 
 
 def _erfc64(ops: MathOps, a: V) -> V:
-    """erfc of 0 <= a <= 27.3: e^(-a^2) P(t) / (a + 4) with t = (a - 4) / (a + 4); what rounding
-    lost of a^2 and of the division is made up for in the exponent."""
+    """erfc of 7/8 <= a <= 27.3: e^(-a^2) P(t) / (a + 4) with t = (a - 4) / (a + 4). What rounding
+    loses of a^2, of the quotients and of the last steps of P is made up for."""
     f = FORMATS[64]
     four, one = ops.const(4.0), ops.const(1.0)
     below, below_low = two_sum(ops, a, four)
     inverse = ops.div(one, below)
     lost = ops.fma(ops.neg(inverse), below_low, ops.fma(ops.neg(inverse), below, one))
-    above = ops.sub(a, four)
+    above, above_low = two_sum(ops, a, ops.const(-4.0))
     t = ops.mul(above, inverse)
-    minus = ops.neg(t)
-    rest = ops.fma(minus, below_low, ops.fma(minus, below, above))
-    t = ops.fma(rest, inverse, t)
-    y = ops.mul(inverse, polynomial(ops, c.ERFCX_64, t))
+    rest = ops.fma(ops.neg(t), below_low, ops.fma(ops.neg(t), below, above))
+    t = ops.fma(ops.add(rest, above_low), inverse, t)
+    c0, c0_low, c1, c1_low, *others = c.ERFCX_64
+    q, q_low = two_sum(ops, ops.const(c1), ops.mul(t, polynomial(ops, others, t)))
+    u, u_low = two_product(ops, t, q)
+    p, p_low = two_sum(ops, ops.const(c0), u)
+    q_low = ops.add(q_low, ops.const(c1_low))
+    p_low = ops.add(ops.add(p_low, ops.const(c0_low)), ops.fma(t, q_low, u_low))
+    y, y_low = two_product(ops, inverse, p)
+    y_low = ops.fma(inverse, p_low, y_low)
     square, square_low = two_product(ops, a, a)
     rounder = ops.const(f.rounder + 2 * f.bias)
     n = ops.fma(square, ops.neg(inverse_ln2(ops)), rounder)
     k = ops.sub(n, rounder)
     r = ops.fma(k, ops.const(-f.ln2_high), ops.neg(square))
-    r = ops.add(r, ops.fma(k, ops.const(-f.ln2_low), ops.neg(square_low)))
-    growth = ops.fma(ops.mul(r, r), polynomial(ops, c.EXP_64, r), r)
-    return scale(ops, ops.bits(n), ops.fma(y, ops.add(growth, lost), y))
+    r, r_low = two_sum(ops, r, ops.fma(k, ops.const(-f.ln2_low), ops.neg(square_low)))
+    tail = ops.mul(ops.mul(r, r), polynomial(ops, c.EXP_64, r))
+    small = ops.fma(y_low, ops.add(r, tail), y_low)
+    small = ops.fma(y, ops.add(tail, ops.add(lost, r_low)), small)
+    return scale(ops, ops.bits(n), ops.add(y, ops.fma(y, r, small)))

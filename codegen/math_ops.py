@@ -124,7 +124,21 @@ FORMATS = {
 
 
 def polynomial(ops: MathOps, coefficients: Sequence[float], x: V) -> V:
-    """c0 + c1 x + c2 x^2 + ... by Horner's rule."""
+    """c0 + c1 x + c2 x^2 + ... by Horner's rule; the far terms of a long one as two sums of even
+    and of odd powers, which a CPU can work on side by side."""
+    near = list(coefficients)
+    if len(near) > 10:
+        far, near = near[3:], near[:3]
+        square = ops.mul(x, x)
+        value = ops.fma(horner(ops, far[1::2], square), x, horner(ops, far[::2], square))
+        for c in reversed(near):
+            value = ops.fma(value, x, ops.const(c))
+        return value
+    return horner(ops, near, x)
+
+
+def horner(ops: MathOps, coefficients: Sequence[float], x: V) -> V:
+    """c0 + x (c1 + x (c2 + ...))."""
     value = ops.const(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         value = ops.fma(value, x, ops.const(c))

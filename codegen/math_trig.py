@@ -1,7 +1,7 @@
 """sin, cos and tan, for arguments of any size.
 
 The argument is divided by one turn, 2 pi, keeping only the fraction s of a turn; then s is folded
-into a quarter or an eighth and multiplied by 2 pi. Division uses as many bits of 1 / (2 pi) as the
+into an eighth and multiplied by 2 pi. Division uses as many bits of 1 / (2 pi) as the
 argument's exponent asks for (Payne and Hanek 1983), chosen by selects, since every lane may need
 others: multiples of whole turns are dropped from the constant, not from the product.
 """
@@ -13,22 +13,21 @@ from fractions import Fraction
 
 from . import math_coefficients as c
 from .math_ops import (
+    FORMATS,
     MathOps,
     V,
     fast_two_sum,
     flip_sign,
     polynomial,
-    sign_bit,
     two_product,
     two_sum,
-    with_sign,
 )
 
 _BITS = c.INVERSE_TURN_BITS
 TURN_HIGH, TURN_LOW = float.fromhex("0x1.921fb54442d18p+2"), float.fromhex("0x1.1a62633145c07p-52")
 
-# float32: below 2^48, and in each 27 binades from there on, two doubles suffice.
-_STARTS = (0, 48, 75, 102)
+# float32: below 2^48, and in each 20 binades from there on, two doubles suffice.
+_STARTS = (0, 48, 68, 88, 108)
 _TINY = {32: 2.0**-13, 64: 2.0**-27}  # sin(x) and tan(x) round to x below
 
 _WORD = 48  # float64: bits of 1 / (2 pi) per word, and binades per choice of words
@@ -52,8 +51,8 @@ _PAIRS = tuple(_pair(s) for s in _STARTS)
 
 
 def _turns32(ops: MathOps, x: V) -> tuple[V, V, V]:
-    """x / (2 pi) less whole turns, of a float32 x, as f + z l: f in [-1/2, 1/2] and an exact
-    multiple of 2^-53 unless x is small; |z l| <= 1/8. All three are doubles."""
+    """x / (2 pi) less whole turns, of a float32 x, as f + z l: |f| < 0.505 and an exact
+    multiple of 2^-53 unless x is small; |z l| <= 1/500. All three are doubles."""
     d = ops.f64()
     a = ops.abs(x)
     high, low = (d.const(v) for v in _PAIRS[0])
@@ -95,12 +94,12 @@ def _turns64(ops: MathOps, x: V) -> tuple[V, V]:
     return fast_two_sum(ops, s, ops.add(low, ops.add(p4, h3)))
 
 
-def _sin32(ops: MathOps, turns: V) -> V:
-    """sin of a double of at most a quarter turn, to float32."""
+def _quadrant32(ops: MathOps, x: V) -> tuple[V, V]:
+    """(q, r), doubles, with float32 x = q pi/2 + r + whole turns, |r| <= pi/4, |q| <= 2."""
     d = ops.f64()
-    r = ops.trunc_f32(d.mul(turns, d.const(TURN_HIGH)))
-    z = ops.mul(r, r)
-    return ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_32, z), r)
+    f, z, low = _turns32(ops, x)
+    q = d.rint(d.mul(d.fma(z, low, f), d.const(4.0)))
+    return q, d.mul(d.fma(z, low, d.fma(q, d.const(-0.25), f)), d.const(TURN_HIGH))
 
 
 def _quadrant64(ops: MathOps, x: V) -> tuple[V, V, V, V, V]:
@@ -112,13 +111,32 @@ def _quadrant64(ops: MathOps, x: V) -> tuple[V, V, V, V, V]:
     r, e = two_product(ops, s, ops.const(TURN_HIGH))
     e = ops.add(e, ops.fma(s, ops.const(TURN_LOW), ops.mul(low, ops.const(TURN_HIGH))))
     z = ops.mul(r, r)
-    sine_tail = ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_QUARTER_64, z), e)
+    sine_tail = ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_64, z), e)
     one, half = ops.const(1.0), ops.mul(z, ops.const(0.5))
     cosine = ops.sub(one, half)
     half_low = ops.fma(ops.mul(r, ops.const(0.5)), r, ops.neg(half))  # r^2 / 2 less `half`
-    tail = ops.fma(ops.mul(z, z), polynomial(ops, c.COS_QUARTER_64, z), ops.neg(half_low))
+    tail = ops.fma(ops.mul(z, z), polynomial(ops, c.COS_64, z), ops.neg(half_low))
     tail = ops.fma(ops.neg(r), e, tail)
     return q, r, sine_tail, cosine, ops.add(ops.sub(ops.sub(one, cosine), half), tail)
+
+
+def _sine(ops: MathOps, x: V, quarters: int) -> V:
+    """sin(x + quarters pi/2)."""
+    f = FORMATS[ops.width]
+    if ops.width == 32:
+        q, r = (ops.trunc_f32(v) for v in _quadrant32(ops, x))
+        z = ops.mul(r, r)
+        sine = ops.fma(ops.mul(r, z), polynomial(ops, c.SIN_32, z), r)
+        cosine = polynomial(ops, (1.0, -0.5, *c.COS_32), z)
+    else:
+        q, r, sine_tail, cosine, cosine_tail = _quadrant64(ops, x)
+    n = ops.bits(ops.add(q, ops.const(f.rounder + quarters)))  # q + quarters in the low bits
+    even = ops.ieq(ops.iand(n, ops.iconst(1)), ops.iconst(0))
+    if ops.width == 32:
+        y = ops.select(even, sine, cosine)
+    else:
+        y = ops.add(ops.select(even, r, cosine), ops.select(even, sine_tail, cosine_tail))
+    return flip_sign(ops, y, ops.shl(ops.iand(n, ops.iconst(2)), ops.width - 2))
 
 
 def _keep_tiny(ops: MathOps, y: V, x: V) -> V:
@@ -127,60 +145,41 @@ def _keep_tiny(ops: MathOps, y: V, x: V) -> V:
 
 def sin(ops: MathOps, x: V) -> V:
     """Sine of x radians; NaN for infinities."""
-    if ops.width == 32:
-        d = ops.f64()
-        f, z, low = _turns32(ops, x)
-        s = d.fma(z, low, f)
-        far = d.gt(d.abs(s), d.const(0.25))  # sin(s) = -sin(s -+ half a turn)
-        base = d.sub(f, d.select(far, with_sign(d, d.const(0.5), s), d.const(0.0)))
-        r = d.fma(z, low, base)
-        return _keep_tiny(ops, _sin32(ops, d.select(far, d.neg(r), r)), x)
-    q, r, r_tail, cosine, cosine_tail = _quadrant64(ops, x)
-    size = ops.abs(q)
-    odd = ops.eq(size, ops.const(1.0))
-    y = ops.add(ops.select(odd, cosine, r), ops.select(odd, cosine_tail, r_tail))
-    negative = ops.or_(ops.eq(q, ops.const(-1.0)), ops.gt(size, ops.const(1.5)))
-    return _keep_tiny(ops, ops.select(negative, ops.neg(y), y), x)
+    return _keep_tiny(ops, _sine(ops, x, 0), x)
 
 
 def cos(ops: MathOps, x: V) -> V:
     """Cosine of x radians; NaN for infinities."""
-    if ops.width == 32:  # the sine of a quarter turn less |x|
-        d = ops.f64()
-        f, z, low = _turns32(ops, x)
-        sign = sign_bit(d, d.fma(z, low, f))
-        base = d.sub(d.const(0.25), flip_sign(d, f, sign))
-        return _sin32(ops, d.fma(d.neg(flip_sign(d, z, sign)), low, base))
-    q, r, r_tail, cosine, cosine_tail = _quadrant64(ops, x)
-    odd = ops.eq(ops.abs(q), ops.const(1.0))
-    y = ops.add(ops.select(odd, r, cosine), ops.select(odd, r_tail, cosine_tail))
-    return ops.select(ops.gt(ops.abs(ops.sub(q, ops.const(-0.5))), ops.const(1.0)), ops.neg(y), y)
+    return _sine(ops, x, 1)
 
 
 def tan(ops: MathOps, x: V) -> V:
     """Tangent of x radians; NaN for infinities."""
-    if ops.width == 32:
-        return _keep_tiny(ops, _tan32(ops, x), x)
+    return _keep_tiny(ops, _tan32(ops, x) if ops.width == 32 else _tan64(ops, x), x)
+
+
+def _tan32(ops: MathOps, x: V) -> V:
+    d = ops.f64()
+    q, r = _quadrant32(ops, x)
+    z = d.mul(r, r)
+    sine = d.fma(d.mul(r, z), polynomial(d, c.SIN_WIDE, z), r)
+    cosine = polynomial(d, (1.0, -0.5, *c.COS_WIDE), z)
+    odd = d.eq(d.abs(q), d.const(1.0))  # tan(r + pi/2) = -cos(r) / sin(r)
+    above, below = d.select(odd, d.neg(cosine), sine), d.select(odd, sine, cosine)
+    inverse = ops.ext(ops.div(ops.const(1.0), ops.trunc_f32(below)))  # then a step of Newton's
+    y = d.mul(above, inverse)
+    return ops.trunc_f32(d.fma(d.fma(d.neg(y), below, above), inverse, y))
+
+
+def _tan64(ops: MathOps, x: V) -> V:
     one = ops.const(1.0)
-    q, r, r_tail, ch, cl = _quadrant64(ops, x)
+    q, r, r_tail, cosine, cosine_tail = _quadrant64(ops, x)
     sh, sl = fast_two_sum(ops, r, r_tail)
-    odd = ops.eq(ops.abs(q), one)  # tan(r + pi/2) = -cos(r) / sin(r)
+    ch, cl = fast_two_sum(ops, cosine, cosine_tail)
+    odd = ops.eq(ops.abs(q), one)
     nh, nl = ops.select(odd, ops.neg(ch), sh), ops.select(odd, ops.neg(cl), sl)
     dh, dl = ops.select(odd, sh, ch), ops.select(odd, sl, cl)
     inverse = ops.div(one, dh)
     y = ops.mul(nh, inverse)
     rest = ops.add(ops.fma(ops.neg(y), dh, nh), ops.fma(ops.neg(y), dl, nl))
-    return _keep_tiny(ops, ops.fma(rest, inverse, y), x)
-
-
-def _tan32(ops: MathOps, x: V) -> V:
-    d = ops.f64()
-    f, z, low = _turns32(ops, x)
-    q = d.rint(d.mul(d.fma(z, low, f), d.const(4.0)))
-    r = d.mul(d.fma(z, low, d.fma(q, d.const(-0.25), f)), d.const(TURN_HIGH))
-    u = d.mul(r, r)
-    sine = d.fma(d.mul(r, u), polynomial(d, c.SIN_QUARTER_WIDE, u), r)
-    cosine = polynomial(d, (1.0, -0.5, *c.COS_QUARTER_WIDE), u)
-    odd = d.eq(d.abs(q), d.const(1.0))
-    above = ops.trunc_f32(d.select(odd, d.neg(cosine), sine))
-    return ops.div(above, ops.trunc_f32(d.select(odd, sine, cosine)))
+    return ops.fma(rest, inverse, y)
