@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from flowmill.graph.definition import Graph
 
-
 BOTH = pytest.mark.parametrize("level", [0, 2])
 
 
