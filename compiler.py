@@ -136,5 +136,5 @@ def prepared_nodes(function: Function) -> frozenset[Node]:
         elif n.inputs and n.op.pure and all(v.node in steady for v in n.inputs):
             if all(isinstance(t.nbytes, int) for t in n.types):
                 steady.add(n)
-    results = {v.node for _, v in function.outputs} | {v.node for _, v in function.updates}
+    results = {v.node for v in function.roots()}  # at every run, in the run's own memory
     return frozenset(n for n in steady if isinstance(n.op, Fused) and n not in results)

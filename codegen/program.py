@@ -19,6 +19,7 @@ from .kernel.program import (
     ARENA,
     ARGUMENTS,
     CONSTANTS,
+    HOST,
     PARALLEL_FOR,
     PREPARED,
     PROFILE,
@@ -28,6 +29,7 @@ from .kernel.program import (
     Launch,
     Phase,
     Program,
+    Report,
     Slot,
 )
 from .llvm_text import FunctionText
@@ -149,10 +151,16 @@ class _Entry:
         clock = self.field(text, PROFILE, "ptr") if timed else ""
         tick = 0
         self.tick(text, clock, tick)
-        for phase, function in zip(phases, names):
+        reports = enumerate(self.program.reports if timed else ())
+        after: dict[int, list[tuple[int, Report]]] = {}
+        for k, report in reports:
+            after.setdefault(report.after, []).append((k, report))
+        self.report(text, ex, after.get(-1, []))
+        for number, (phase, function) in enumerate(zip(phases, names)):
             self.run_phase(text, ex, phase, function, threads, fork, user)
             tick += len(phase.timed)
             self.tick(text, clock, tick)
+            self.report(text, ex, after.get(number, []))  # first: it may explain the error
             if can_fail:
                 self.leave_on_error(text)
         for to, source, size in copies:
@@ -183,6 +191,25 @@ class _Entry:
         text.line(f"br label %{after}")
         text.start_block(alone)
         text.line(f"call void @{function}(ptr %frame, i32 0, i32 1)")
+        text.line(f"br label %{after}")
+        text.start_block(after)
+
+    def report(self, text: FunctionText, ex: Expressions,
+               reports: list[tuple[int, Report]]) -> None:  # fmt: skip
+        """Hands values to the host, if there is one that wants them."""
+        if not reports:
+            return
+        host = self.field(text, HOST, "ptr")
+        wanted = text.emit(f"icmp ne ptr {host}, null")
+        addresses = [(k, self.address(text, ex, r.slot)) for k, r in reports]
+        yes, after = text.new_label("report"), text.new_label("go")
+        text.line(f"br i1 {wanted}, label %{yes}, label %{after}")
+        text.start_block(yes)
+        user = self.field(text, USER, "ptr")
+        at = ARGUMENTS + 8 * self.arguments
+        dims = text.emit(f"getelementptr i8, ptr %frame, i64 {at}")
+        for k, data in addresses:
+            text.line(f"call void {host}(ptr {user}, i64 {k}, ptr {data}, ptr {dims})")
         text.line(f"br label %{after}")
         text.start_block(after)
 

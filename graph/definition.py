@@ -7,7 +7,7 @@ nodes, the names, the variables' initial values, named outputs, and makes `Funct
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -181,18 +181,21 @@ class Graph(Interner):
                 and (v in self.names_of
                      or n not in self.derived and not isinstance(n.op, Constant))]  # fmt: skip
 
-    def function(self, name: str, outputs: Mapping[str, Value]) -> Function:
-        """The function that computes `outputs` and performs the updates they stand for.
+    def function(self, name: str, outputs: Mapping[str, Value],
+                 given: Collection[Value] = ()) -> Function:  # fmt: skip
+        """The function that computes `outputs` and performs the updates they stand for. Nothing
+        that only `given` values depend on is part of it, nor are updates these stand for.
 
         GraphError where one variable gets two values that no order was given for.
         """
         roots = tuple(outputs.items())
         updates: dict[Value, Value] = {}
         set_by: dict[Value, Value] = {}
-        done: set[Value] = set()
+        done: set[Value] = set(given)
+        known = {v.node for v in given if all(other in done for other in v.node.outputs)}
         while True:
             nodes = topological(
-                [*(v.node for _, v in roots), *(new.node for new in updates.values())]
+                [*(v.node for _, v in roots), *(new.node for new in updates.values())], known
             )
             tokens = [v for n in nodes for v in n.outputs if v in self.updates and v not in done]
             if not tokens:
@@ -204,7 +207,8 @@ class Graph(Interner):
                     if updates.get(target) is not chosen:
                         updates[target], set_by[target] = chosen, token
         inputs = tuple(n.outputs[0] for n in nodes if isinstance(n.op, Input))
-        effects = tuple(n.outputs[0] for n in nodes if n.op.name in ("check", "print"))
+        effects = tuple(n.outputs[0] for n in nodes
+                        if n.op.name in ("check", "print") and n not in known)  # fmt: skip
         return Function(name, inputs, roots, tuple(updates.items()), effects)
 
     def _ordered(
@@ -348,10 +352,14 @@ def named(value: Value, name: str) -> Value:
     return graph.set_name(value, name)
 
 
-def initial_values(graph: Graph, seed: int | None = None) -> dict[str, Array]:
-    """Every variable's initial value. Depends on the seed and the variable's name only."""
+def initial_values(graph: Graph, seed: int | None = None,
+                   known: Collection[str] = ()) -> dict[str, Array]:  # fmt: skip
+    """Every variable's initial value, apart from variables already `known`. Depends on the seed
+    and the variable's name only."""
     out: dict[str, Array] = {}
-    for name, info in graph.variables.items():
+    for name, info in list(graph.variables.items()):
+        if name in known:
+            continue
         op = _variable_op(info.value)
         if callable(info.initial):
             entropy = [graph.seed if seed is None else seed, *name.encode()]

@@ -8,7 +8,7 @@ node means is its op's business (`ops/`), how it is printed `text`'s, what it ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from math import copysign
@@ -344,8 +344,9 @@ class Function:
         return tuple(sorted(found, key=lambda s: s.name))
 
 
-def topological(roots: Iterable[Node]) -> tuple[Node, ...]:
-    """`roots` and everything they depend on, inputs first. Iterative: graphs are deep."""
+def topological(roots: Iterable[Node], given: Container[Node] = ()) -> tuple[Node, ...]:
+    """`roots` and everything they depend on, inputs first, but not what `given` nodes depend on.
+    Iterative: graphs are deep."""
     order: list[Node] = []
     done: set[Node] = set()
     for root in roots:
@@ -354,7 +355,7 @@ def topological(roots: Iterable[Node]) -> tuple[Node, ...]:
             node, i = stack.pop()
             if node in done:
                 continue
-            if i < len(node.inputs):
+            if i < len(node.inputs) and node not in given:
                 stack.append((node, i + 1))
                 if node.inputs[i].node not in done:
                     stack.append((node.inputs[i].node, 0))

@@ -18,10 +18,12 @@ from typing import Any
 
 from ..algorithm import Expr, Load, walk
 from ..codegen.kernel.ir import Kernel
-from ..codegen.kernel.program import Array, Launch, Phase, Program, Site, Slot
+from ..codegen.kernel.program import Array, Launch, Phase, Program, Report, Site, Slot
 from ..dims import Dim, DimExpr, free_symbols, maximum, minimum, round_up
 from ..errors import InternalError, Loc
 from ..graph.ir import Function, Node, Value
+from ..graph.ops.effects import Print
+from ..graph.ops.fused import Fused, Relayout
 from ..graph.ops.source import Constant, Input, Variable
 from ..target import Target
 from .lower import Lowered
@@ -86,7 +88,8 @@ class _Planner:
                         self.updated(), self.roots)  # fmt: skip
         prepared_bytes = self.place_prepared(prepare)
         self.bind_outputs(works)
-        arena, peak = self.place_arena(works)
+        groups = phased(works, self.p.target, self.commits)
+        arena, peak = self.place_arena(works, groups)
         copies = [(self.slots[var], self.slots[made], var.type.nbytes) for var, made in self.late]
         for k, (_, v) in enumerate(fn.outputs):
             at = len(fn.inputs) + k
@@ -94,7 +97,6 @@ class _Planner:
                 copies.insert(0, (Slot("argument", at), self.slots[self.root(v)], v.type.nbytes))
         sites: list[Site] = []
         prepare_phases = tuple(self.phase([w], sites) for w in prepare)
-        groups = phased(works, self.p.target, self.commits)
         phases = tuple(self.phase(group, sites) for group in groups)
         kernels = {w.kernel.name: w.kernel for w in self.p.works}
         symbols = {s for v in fn.inputs for d in v.shape for s in free_symbols(d)}
@@ -111,8 +113,17 @@ class _Planner:
             constants=tuple(self.constants), kernels=tuple(kernels.values()),
             prepare=prepare_phases, phases=phases, prepared_bytes=prepared_bytes,
             prepared_from=tuple(used), arena_bytes=arena, sites=tuple(sites),
-            copies=tuple(copies), peak_bytes=peak,
+            copies=tuple(copies), peak_bytes=peak, reports=self.reports(groups),
         )  # fmt: skip
+
+    def reports(self, groups: list[list[Work]]) -> tuple[Report, ...]:
+        """What the run prints, in the order in which it is computed."""
+        made = {v: k for k, group in enumerate(groups) for w in group for v in w.writes}
+        out = []
+        for v, op, loc in printed(self.p.function):
+            value = Array(op.message, v.dtype, v.shape)
+            out.append(Report(made.get(v, -1), self.slots[self.root(v)], value, loc))
+        return tuple(sorted(out, key=lambda r: r.after))
 
     # --- memory with a fixed place ----------------------------------------------------------
 
@@ -189,9 +200,8 @@ class _Planner:
 
     # --- the arena --------------------------------------------------------------------------
 
-    def place_arena(self, works: list[Work]) -> tuple[Dim, Dim]:
+    def place_arena(self, works: list[Work], steps: list[list[Work]]) -> tuple[Dim, Dim]:
         """Offsets for everything else, and the least any plan could need."""
-        steps = phased(works, self.p.target, self.commits)
         step_of = {id(w): k for k, group in enumerate(steps) for w in group}
         born: dict[Value, int] = {}
         dies: dict[Value, int] = {}
@@ -205,9 +215,12 @@ class _Planner:
             for v in self.roots(w.reads):
                 if v in born:
                     dies[v] = max(dies[v], step_of[id(w)])
+        shown = {v for v, _, _ in printed(self.p.function)}
         for v in born:
             if v in keep:
                 dies[v] = end
+            elif v in shown:  # read when its step is over
+                dies[v] = max(dies[v], born[v] + 1)
         areas = self.shared_areas(works, born, dies, step_of)
         classes: dict[Dim, list[_Area]] = {}
         for a in areas:
@@ -345,6 +358,23 @@ def overwrites(w: Work, read: int, written: int) -> bool:
             if x.indices != place or any(isinstance(i, Expr) for i in x.indices):
                 return False
     return True
+
+
+def printed(function: Function) -> list[tuple[Value, Print, Loc]]:
+    """The effects that are prints: the value, what prints it, where that was written."""
+    out = []
+    for effect in function.effects:
+        v = effect
+        while isinstance(v.node.op, Fused):  # passes put values into groups and in other orders
+            outer, body = v.node, v.node.op.function
+            v = body.outputs[v.index][1]
+            while isinstance(v.node.op, Relayout):
+                v = v.node.inputs[0]
+            if isinstance(v.node.op, Input):
+                v = outer.inputs[body.inputs.index(v)]
+        if isinstance(v.node.op, Print):
+            out.append((effect, v.node.op, v.node.loc))
+    return out
 
 
 def _reads(e: Expr, buffer: str) -> list[Load]:

@@ -5,7 +5,7 @@ Sessions and loaded libraries check alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,40 +13,48 @@ import numpy as np
 from ..dims import evaluate, free_symbols, show
 from ..dtypes import Array
 from ..errors import DTypeError, FeedError, UserError
-from .manifest import Area, Manifest
+from ..graph.ir import Value
+from .manifest import Area, Manifest, Symbol
 
 
-def checked(m: Manifest, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
+def checked(m: Manifest, inputs: Sequence[Any], places: Sequence[str] = ()
+            ) -> tuple[list[Array], dict[str, int]]:  # fmt: skip
     """Inputs as arrays of the right type, and the dims they imply. FeedError lists all that
-    is wrong."""
+    is wrong; `places` are the user's lines of the inputs, to go with that."""
     problems: list[str] = []
     arrays: list[Array] = []
     dims: dict[str, int] = {}
-    for a, given in zip(m.inputs, inputs):
+    where = [f" ({p})" for p in places] or [""] * len(m.inputs)
+    for a, given, place in zip(m.inputs, inputs, where):
         try:
             arrays.append(_as_array(a, given))
         except UserError as e:
-            problems.append(e.message)
+            problems.append(e.message + place)
+            problems += _rank_problem(a, given, place)
     if not problems:
         for (k, axis), name in m.dim_sources.items():
             array = arrays[k]
             if array.ndim == len(m.inputs[k].shape):
                 dims.setdefault(name, array.shape[axis])
-        for a, array in zip(m.inputs, arrays):
+        for a, array, place in zip(m.inputs, arrays, where):
             problem = _shape_problem(a, array, dims)
             if problem:
-                problems.append(problem)
+                problems.append(problem + place)
         for s in m.symbols:
             if s.name in dims and not problems:
-                problems += _bound_problem(s.name, dims[s.name], s.lo, s.hi)
+                problems += _bound_problem(s, dims[s.name])
+    else:
+        for a, given, place in zip(m.inputs, inputs, where):
+            if isinstance(given, np.ndarray) and given.dtype == a.dtype.numpy:
+                problems += _rank_problem(a, given, place)
     if problems:
-        raise FeedError(f"cannot run {m.name}: {problems[0]}", *problems[1:])
+        raise FeedError(f"cannot run: {problems[0]}", *problems[1:])
     return arrays, dims
 
 
 def results(m: Manifest, dims: dict[str, int],
             outputs: Sequence[Array | None] | None = None) -> list[Array]:  # fmt: skip
-    """Memory for the outputs: the caller's where given and fitting."""
+    """Memory for the outputs: the caller's where given and fitting. FeedError otherwise."""
     out: list[Array] = []
     for k, a in enumerate(m.outputs):
         shape = tuple(evaluate(d, dims) for d in a.shape)
@@ -64,13 +72,25 @@ def results(m: Manifest, dims: dict[str, int],
     return out
 
 
+def overlap(inputs: Sequence[Array], given: Sequence[Array | None]) -> None:
+    """FeedError where memory for results is also memory of an input or of another result."""
+    busy = list(inputs)
+    for array in given:
+        if array is None:
+            continue
+        if any(np.may_share_memory(array, other) for other in busy):
+            raise FeedError("an array of `out` shares memory with another argument",
+                            "give every result memory of its own")  # fmt: skip
+        busy.append(array)
+
+
 def _as_array(a: Area, given: Any) -> Array:
     dtype = a.dtype.numpy
     if isinstance(given, np.ndarray):
         if given.dtype != dtype:
             raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}: '
                              f'use .astype("{a.dtype}")')  # fmt: skip
-        return np.ascontiguousarray(given).reshape(given.shape)
+        return np.require(given, dtype, ("C", "A"))
     try:
         raw = np.asarray(given)
     except (TypeError, ValueError) as e:
@@ -78,28 +98,60 @@ def _as_array(a: Area, given: Any) -> Array:
     if raw.dtype == object or not (np.can_cast(raw.dtype, dtype, "same_kind") or
                                    (raw.dtype.kind in "iu" and dtype.kind in "iuf")):  # fmt: skip
         raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {raw.dtype}')
-    return np.ascontiguousarray(raw, dtype).reshape(raw.shape)
+    made = np.require(raw, dtype, ("C", "A"))
+    if dtype.kind in "iu" and not np.array_equal(made, raw):
+        raise DTypeError(
+            f'"{a.name}" takes {a.dtype}, which cannot hold {raw.flat[(made != raw).argmax()]}'
+        )
+    return made
+
+
+def _rank_problem(a: Area, given: Any, place: str) -> list[str]:
+    """What is wrong with a shape, as far as one feed alone tells."""
+    shape = np.shape(given) if isinstance(given, np.ndarray) else None
+    if shape is None:
+        return []
+    fits = len(shape) == len(a.shape) and all(
+        d == n for d, n in zip(a.shape, shape) if isinstance(d, int)
+    )
+    return [] if fits else [_wrong_shape(a, list(shape)) + place]
+
+
+def _wrong_shape(a: Area, got: list[int]) -> str:
+    return f'"{a.name}" has shape [{",".join(map(show, a.shape))}], it was fed shape {got}'
+
+
+def feed_problems(feeds: Mapping[Value, Any]) -> list[str]:
+    """What is wrong with arrays that are fed, as far as each alone tells."""
+    problems: list[str] = []
+    for v, given in feeds.items():
+        area = Area(v.name or v.node.op.name, v.dtype, v.shape)
+        place = f" ({v.node.loc})"
+        try:
+            problems += _rank_problem(area, _as_array(area, given), place)
+        except UserError as e:
+            problems.append(e.message + place)
+            problems += _rank_problem(area, given, place)
+    return problems
 
 
 def _shape_problem(a: Area, array: Array, dims: dict[str, int]) -> str:
-    wanted = "[" + ",".join(show(d) for d in a.shape) + "]"
-    got = list(array.shape)
+    wrong = _wrong_shape(a, list(array.shape))
     if array.ndim != len(a.shape):
-        return f'"{a.name}" has shape {wanted}, it was fed shape {got}'
+        return wrong
     for k, d in enumerate(a.shape):
         missing = {s.name for s in free_symbols(d)} - dims.keys()
         if missing:
             return f'"{a.name}": dimension {sorted(missing)[0]} cannot be worked out from the feeds'
         if evaluate(d, dims) != array.shape[k]:
             known = ", ".join(f"{n} = {v}" for n, v in dims.items())
-            return f'"{a.name}" has shape {wanted}, it was fed shape {got}' + (
-                f" (other feeds say {known})" if known else ""
-            )
+            return wrong + (f" (the feeds say {known})" if known else "")
     return ""
 
 
-def _bound_problem(name: str, value: int, lo: int, hi: int | None) -> list[str]:
-    if value < lo or (hi is not None and value > hi):
-        limit = f"at least {lo}" + ("" if hi is None else f" and at most {hi}")
-        return [f'dimension "{name}" must be {limit}, the feeds make it {value}']
-    return []
+def _bound_problem(s: Symbol, value: int) -> list[str]:
+    if s.lo <= value and (s.hi is None or value <= s.hi) and value % s.multiple == 0:
+        return []
+    limit = f"at least {s.lo}" + ("" if s.hi is None else f" and at most {s.hi}")
+    limit += "" if s.multiple == 1 else f" and a multiple of {s.multiple}"
+    return [f'dimension "{s.name}" must be {limit}, the feeds make it {value}']

@@ -6,7 +6,9 @@ In: native code with its manifest. Out: `run(inputs) -> outputs` on NumPy arrays
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,12 @@ from ..dims import evaluate
 from ..dtypes import Array
 from ..errors import RunError, UserError
 from . import cache, native
-from .arguments import checked, results
+from .arguments import checked, overlap, results
 from .fastcall import ArgPlan, DimPlan, FastCall, supported
 from .manifest import Manifest, SiteInfo, plain_symbol
 from .state import State, aligned
 
+_HOST = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
 _MESSAGES = {
     "index": "index out of range",
     "zero_division": "integer division by zero",
@@ -60,10 +63,11 @@ class Executable:
     """See the module docstring. Safe to call from several threads."""
 
     def __init__(self, entry: cache.Entry, state: State, constants: dict[str, Array],
-                 threads: int) -> None:  # fmt: skip
+                 threads: int, places: Sequence[str] = ()) -> None:  # fmt: skip
         self.manifest = manifest = Manifest.parse(entry.manifest)
         constants = constants | {m.digest: m.array for m in manifest.made}
         self.state = state
+        self.places = places  # the user's lines of the inputs
         self.threads = native.open_pool(threads)
         self.library = native.load(entry)
         self.entry = native.address(self.library, manifest.name)
@@ -72,22 +76,29 @@ class Executable:
         if manifest.has_prepare:
             at = native.address(self.library, f"{manifest.name}_prepare")
             self._prepare = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(at)
-        self._keep = [state.arrays[a.name] for a in manifest.variables]
-        self._keep += [constants[d] for d in manifest.constants]
-        self.variable_table = _table([state.arrays[a.name] for a in manifest.variables])
-        self.constant_table = _table([constants[d] for d in manifest.constants])
+        self._homes = [state.arrays[a.name] for a in manifest.variables]
+        self._keep = [constants[d] for d in manifest.constants]
+        self.variable_table = _table(self._homes)
+        self.constant_table = _table(self._keep)
         self.prepared = aligned(manifest.prepared_bytes)
         self._prepared_versions: tuple[int, ...] | None = None
+        self._preparing = threading.Lock()
         self.written = tuple(manifest.variables[k].name for k in manifest.written)
+        self._turn = (state.begin_write, state.end_write) if self.written else (
+            state.begin_read, state.end_read)  # fmt: skip
         self._sources = tuple(manifest.variables[k].name for k in manifest.prepared_from)
+        self._host = _HOST(self.show) if manifest.printed else None
         self._free: list[Frame] = []
-        self.dtypes = [a.dtype.numpy for a in manifest.outputs]
         self.static = not manifest.symbols
-        self.static_shapes = [tuple(d for d in a.shape if isinstance(d, int))
-                              for a in manifest.outputs]  # fmt: skip
-        self._fast: FastCall | None = None
-        self._fast_frame: Frame | None = None
-        self._fast_limits: tuple[int, ...] = ()
+        sources = {name: place for place, name in manifest.dim_sources.items()}
+        # of each result: sizes, those known only at run time as (input, axis), and dtype
+        self._plan: list[tuple[list[Any], np.dtype[Any]]] = [
+            ([d if isinstance(d, int) else sources.get(str(plain_symbol(d))) for d in a.shape],
+             a.dtype.numpy) for a in manifest.outputs]  # fmt: skip
+        self._uses_state = bool(manifest.variables) or self._prepare is not None
+        self._can_be_fast = self._fits_fast_call()
+        self._fast: Callable[..., int] | None = None
+        self._fast_caps: dict[str, int] = {}
         self.clock: Array | None = None  # readings of a profile
         self._report = config.integer("debug") >= 2
         if self._report:
@@ -97,25 +108,40 @@ class Executable:
 
     def frame(self) -> Frame:
         """A frame nobody uses, with everything set that does not change."""
-        if self._free:
+        with suppress(IndexError):  # another thread may take the last one
             return self._free.pop()
+        return self.new_frame()
+
+    def new_frame(self) -> Frame:
         f = Frame(self)
         f.set(frame_layout.PARALLEL_FOR, native.parallel_for() if self.threads > 1 else 0)
         f.set(frame_layout.THREADS, self.threads)
         f.set(frame_layout.VARIABLES, ctypes.addressof(self.variable_table))
         f.set(frame_layout.CONSTANTS, ctypes.addressof(self.constant_table))
         f.set(frame_layout.PREPARED, int(self.prepared.ctypes.data))
+        if self._host is not None:
+            f.set(frame_layout.HOST, ctypes.cast(self._host, ctypes.c_void_p).value or 0)
         if self.clock is not None:
             f.clock = self.clock
             f.set(frame_layout.PROFILE, int(self.clock.ctypes.data))
         return f
+
+    def show(self, _user: int, number: int, data: int, dims: int) -> None:
+        """Prints a value of a run: what the native code calls for `fm.print`."""
+        printed = self.manifest.printed[number].value
+        words = (ctypes.c_int64 * len(self.manifest.symbols)).from_address(dims)
+        known = {s.name: int(n) for s, n in zip(self.manifest.symbols, words)}
+        shape = tuple(evaluate(d, known) for d in printed.shape)
+        array = np.empty(shape, printed.dtype.numpy)
+        ctypes.memmove(array.ctypes.data, data, array.nbytes)
+        print(f"{printed.name}: {array}" if printed.name else array, flush=True)
 
     def start_clock(self) -> Array:
         """Makes every run from now on leave its clock readings in the array returned: at the start,
         after each of the manifest's steps, at the end. One run at a time."""
         self.clock = np.zeros(len(self.manifest.steps) + 2, np.int64)
         self._free.clear()
-        self._fast, self._fast_frame, self._fast_limits = None, None, ()
+        self._fast = None
         return self.clock
 
     def stop_clock(self) -> None:
@@ -127,7 +153,9 @@ class Executable:
             ) -> list[Array]:  # fmt: skip
         """Outputs for inputs in manifest order; `outputs` gives memory to write to."""
         m = self.manifest
-        arrays, dims = checked(m, inputs)
+        arrays, dims = checked(m, inputs, self.places)
+        if outputs is not None:
+            overlap([*arrays, *self._homes], outputs)
         outs = results(m, dims, outputs)
         f = self.frame()
         f.need(evaluate(m.arena_bytes, dims))
@@ -144,82 +172,105 @@ class Executable:
             from .profile import print_run
 
             print_run(m, self.clock, dims, self.threads)
+        if self._fast is None or not self.static:
+            self.enable_fast(dims)
         return outs
 
     def enter(self, f: Frame, call: Any, dims: dict[str, int]) -> None:
-        """Runs `call` under the state's lock, values that depend on variables renewed."""
-        if self.written:
-            with self.state.writing():
+        """Runs `call` in its turn, values that depend on variables renewed."""
+        begin, end = self._turn
+        begin()
+        try:
+            if self._prepare is not None:
                 self.renew(f)
-                status = call()
-                if status == 0:
-                    self.state.touched(self.written)
-        elif self.manifest.variables:
-            with self.state.reading():
-                self.renew(f)
-                status = call()
-        else:
-            self.renew(f)
             status = call()
+            if status == 0 and self.written:
+                self.state.touched(self.written)
+        finally:
+            end()
         if status != 0:
             raise self.failure(int(f.memory[0]) & NO_ERROR, dims)
 
     def renew(self, f: Frame) -> None:
         """Computes prepared values again if what they come from was written."""
-        if self._prepare is None:
-            return
-        versions = tuple(self.state.versions[n] for n in self._sources)
-        if versions != self._prepared_versions:
-            if self._prepare(f.address) != 0:
-                raise self.failure(int(f.memory[0]) & NO_ERROR, {})
-            self._prepared_versions = versions
+        assert self._prepare is not None
+        with self._preparing:  # readers of one state run side by side
+            if self.stale():
+                if self._prepare(f.address) != 0:
+                    raise self.failure(int(f.memory[0]) & NO_ERROR, {})
+                self._prepared_versions = tuple([self.state.versions[n] for n in self._sources])
 
-    def fast(self, *arrays: Array) -> int:
-        """A run with arrays (inputs, then outputs) that fit exactly: 0. Anything else: not 0 and
-        nothing happened, or a failure that the slow path will meet again."""
-        if self._fast is None or self.stale():
-            return -1
-        return self._fast.call(*arrays)
+    # --- the fast path ----------------------------------------------------------------------
+
+    def run_fast(self, inputs: Sequence[Any], given: Sequence[Array | None] | None = None
+                 ) -> list[Array] | None:  # fmt: skip
+        """As `run`, where arguments fit exactly and nothing fails. None: nothing happened, and
+        `run` does it, or says why it cannot be done."""
+        fast = self._fast
+        if fast is None:
+            return None
+        if given is None:
+            if self.static:
+                outs = [np.empty(s, d) for s, d in self._plan]
+            else:
+                try:
+                    outs = [np.empty([d if isinstance(d, int) else inputs[d[0]].shape[d[1]] for d in s], t)
+                            for s, t in self._plan]  # fmt: skip
+                except (AttributeError, IndexError, ValueError):
+                    return None
+        else:
+            outs = [a for a in given if type(a) is np.ndarray]
+            if len(outs) != len(given) or not all(type(a) is np.ndarray for a in inputs):
+                return None
+            overlap([*inputs, *self._homes], outs)
+        if not self._uses_state:
+            return outs if fast(*inputs, *outs) == 0 else None
+        begin, end = self._turn
+        begin()
+        try:
+            if self._prepare is not None and self.stale():
+                return None
+            if fast(*inputs, *outs) != 0:
+                return None
+            if self.written:
+                self.state.touched(self.written)
+            return outs
+        finally:
+            end()
 
     def stale(self) -> bool:
         """Whether prepared values must be computed before a run."""
-        return self._prepare is not None and self._prepared_versions != tuple(
-            self.state.versions[n] for n in self._sources
-        )
+        now = [self.state.versions[n] for n in self._sources]
+        return self._prepared_versions != tuple(now)
 
     def enable_fast(self, dims: dict[str, int]) -> None:
-        """Prepares the native call for dims up to these; programs that write variables and ones
-        that can fail take the checked path."""
+        """Prepares the native call for dims up to these."""
         m = self.manifest
-        limits = tuple(dims[s.name] for s in m.symbols)
-        if self.written or m.sites or not supported() or self._fast_limits == limits:
+        if not self._can_be_fast or self.clock is not None:
             return
-        if self.clock is not None:
+        caps = {s.name: max(dims[s.name], self._fast_caps.get(s.name, 0)) for s in m.symbols}
+        if self._fast is not None and caps == self._fast_caps:
             return
-        caps = {s.name: max(new, old) for s, new, old in zip(
-            m.symbols, limits, self._fast_limits or limits)}  # fmt: skip
-        f = self._fast_frame or self.frame()
+        f = self.new_frame()  # the one in use may be running
         f.need(evaluate(m.arena_bytes, caps))
         base = frame_layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
         plans = {s.name: DimPlan(base + 8 * k, s.lo, caps[s.name], s.multiple)
                  for k, s in enumerate(m.symbols)}  # fmt: skip
-        args = []
-        for k, a in enumerate((*m.inputs, *m.outputs)):
-            shape: list[int | str] = []
-            for d in a.shape:
-                plain = plain_symbol(d)
-                if not isinstance(d, int) and plain is None:
-                    return  # a compound dimension: Python works it out
-                shape.append(d if isinstance(d, int) else str(plain))
-            args.append(ArgPlan(a.dtype.numpy, tuple(shape), frame_layout.ARGUMENTS + 8 * k,
-                                writable=k >= len(m.inputs)))  # fmt: skip
-        bound = {d for p in args[: len(m.inputs)] for d in p.shape if isinstance(d, str)}
-        if bound != set(caps):
-            return
-        self._fast = FastCall(native.address(native.support(), "fm_pycall"), self.entry,
-                              f.address, 8 * f.words, args, plans, release_gil=True,
-                              owner=(f, self.library))  # fmt: skip
-        self._fast_frame, self._fast_limits = f, tuple(caps.values())
+        args = [ArgPlan(a.dtype.numpy, tuple(d if isinstance(d, int) else str(plain_symbol(d))
+                                             for d in a.shape), frame_layout.ARGUMENTS + 8 * k,
+                        writable=k >= len(m.inputs))
+                for k, a in enumerate((*m.inputs, *m.outputs))]  # fmt: skip
+        call = FastCall(native.address(native.support(), "fm_pycall"), self.entry, f.address,
+                        8 * f.words, args, plans, release_gil=True, owner=(f, self.library))  # fmt: skip
+        self._fast, self._fast_caps = call.call, caps
+
+    def _fits_fast_call(self) -> bool:
+        """Whether the native call can check and run this program: its dims are those of inputs,
+        and it prints nothing, as what fails is run again to learn why."""
+        m = self.manifest
+        dims = [d for a in (*m.inputs, *m.outputs) for d in a.shape if not isinstance(d, int)]
+        return (supported() and not m.printed and all(plain_symbol(d) for d in dims)
+                and set(m.dim_sources.values()) == {s.name for s in m.symbols})  # fmt: skip
 
     # --- failures ---------------------------------------------------------------------------
 
@@ -238,7 +289,8 @@ def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
         size = evaluate(d, dims)
         at.insert(0, index % size if size else 0)
         index //= max(size, 1)
-    return RunError(f"{site.text}: {what} at element {at}", str(site.loc),
+    place = f" at element {at}" if at else ""
+    return RunError(f"{site.text}: {what}{place}", str(site.loc),
                     "variables are as they were before the run")  # fmt: skip
 
 

@@ -53,6 +53,14 @@ class SiteInfo:
 
 
 @dataclass(frozen=True)
+class Printed:
+    """A value that a run prints: its text, dtype and shape, and the user's line."""
+
+    value: Area
+    loc: Loc
+
+
+@dataclass(frozen=True)
 class Step:
     """What a profile times: the kernel's name, what it computes, where the user wrote that,
     arithmetic and bytes moved, and the number of its phase."""
@@ -99,6 +107,7 @@ class Manifest:
     sites: tuple[SiteInfo, ...]
     steps: tuple[Step, ...]
     made: tuple[MadeConstant, ...] = ()
+    printed: tuple[Printed, ...] = ()
 
     @staticmethod
     def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
@@ -116,6 +125,7 @@ class Manifest:
             tuple(_step(group, k) for k, x in enumerate(p.phases) for group in x.timed),
             tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
                   for d, a in (made or {}).items()),
+            tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports),
         )  # fmt: skip
 
     @cached_property
@@ -205,4 +215,5 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
                          int(s["phase"])) for s in raw["steps"]),
         made=tuple(MadeConstant(str(m["digest"]), as_dtype(m["dtype"]), tuple(m["shape"]),
                                 str(m["elements"])) for m in raw["made"]),
+        printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw.get("printed", ())),
     )  # fmt: skip

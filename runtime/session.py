@@ -6,23 +6,27 @@ these feeds, keeps it in memory and on disk, and runs it natively.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-import numpy as np
-
 from .. import config
 from ..dtypes import Array
 from ..errors import ConfigError, FeedError, FetchError, GraphError
 from ..graph.definition import Graph, current_graph, initial_values
-from ..graph.ir import CALLS, Function, Interner, Value, topological
+from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
-from ..graph.ops.source import Constant, Input
+from ..graph.ops.source import Constant
 from . import build, native
+from .arguments import feed_problems
 from .executable import Executable
+from .feeding import function_for
+from .fetches import Fetches, frozen
 from .state import State
+
+__all__ = ["Session", "evaluate_value", "function_for"]
 
 
 @dataclass
@@ -31,8 +35,7 @@ class _Signature:
 
     executable: Executable
     feeds: tuple[Any, ...]  # the user's keys, in input order
-    rebuild: Callable[[list[Array]], Any]
-    single: bool
+    fetches: Fetches
 
 
 class Session:
@@ -50,9 +53,19 @@ class Session:
         self.graph = graph if graph is not None else current_graph()
         self.threads = threads or native.default_threads()
         self.level = config.integer("level") if level is None else level
-        self.state = State(initial_values(self.graph, seed))
+        self.seed = seed
+        self._state = State(initial_values(self.graph, seed))
         self._signatures: dict[Any, _Signature] = {}
-        self._constants: dict[str, Array] = {}
+        self._executables: dict[Any, Executable] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def state(self) -> State:
+        """The variables, those too that joined the graph after this session was made."""
+        if len(self.graph.variables) != len(self._state.arrays):
+            with self._lock:
+                self._state.add(initial_values(self.graph, self.seed, self._state.arrays))
+        return self._state
 
     def __enter__(self) -> Session:
         return self
@@ -64,50 +77,51 @@ class Session:
 
     def run(self, fetches: Any = None, feeds: Mapping[Any, Any] | None = None,
             out: Any = None) -> Any:  # fmt: skip
-        """The values of `fetches`, in their structure: a value or name, a list, a dict, or None
-        for all outputs of the graph as a dict in order.
+        """The values of `fetches`, in their structure: a value or name, a list, tuple or dict of
+        these, nested as you like, or None for all outputs of the graph as a dict in order.
 
         `feeds` maps inputs, or any other values, by object or name, to arrays. `out` gives arrays
         to write results to, in the structure of the fetches. FeedError, FetchError and RunError
         leave session and variables as they were.
         """
-        feeds = feeds or {}
+        if feeds is None:
+            feeds = {}
+        elif not isinstance(feeds, Mapping):
+            raise FeedError(f"feeds must be a dict, not {type(feeds).__name__}",
+                            "its keys are inputs or their names, its values arrays")  # fmt: skip
         signature = self._find(fetches, feeds)
-        e = signature.executable
+        e, found = signature.executable, signature.fetches
         inputs = [feeds[k] for k in signature.feeds]
-        if out is None and e.static:
-            outs = [np.empty(s, d) for s, d in zip(e.static_shapes, e.dtypes)]
-            if e.fast(*inputs, *outs) == 0:
-                return outs[0] if signature.single else signature.rebuild(outs)
-        results = e.run(inputs, None if out is None else _flat_out(fetches, out, e))
-        return signature.rebuild(results)
+        given = None if out is None else found.flat(out)
+        outs = e.run_fast(inputs, given) or e.run(inputs, given)
+        return outs[0] if found.single else found.rebuild(outs)
 
     def bound(self, fetches: Any, feeds: Mapping[Any, Any]) -> tuple[Executable, list[Any]]:
         """The compiled program of these fetches and feeds, and its inputs in order."""
         signature = self._find(fetches, feeds)
         return signature.executable, [feeds[k] for k in signature.feeds]
 
-    def make_callable(self, fetches: Any, feeds: Sequence[Any] = ()) -> Callable[..., Any]:
+    def make_callable(self, fetches: Any, feeds: Sequence[Any] | Value | str = ()
+                      ) -> Callable[..., Any]:  # fmt: skip
         """A function of the feeds' arrays, in order, returning what `run` would. Cheaper per call
         than `run`; `out=` gives memory for the results."""
-        keys = tuple(feeds)
-        signature = self._find(fetches, dict.fromkeys(keys))
-        e = signature.executable
-        single, rebuild, fast = signature.single, signature.rebuild, e.fast
-        names = len(keys)
-        empty, static = np.empty, e.static
-        plan = list(zip(e.static_shapes, e.dtypes))
+        keys = (feeds,) if isinstance(feeds, Value | str) else tuple(feeds)
+        signature = self._find(fetches, keys)
+        e, found = signature.executable, signature.fetches
+        order = [keys.index(k) for k in signature.feeds]
+        if order == list(range(len(keys))):
+            order = []  # as the program takes them
+        single, run_fast, run, rebuild = found.single, e.run_fast, e.run, found.rebuild
+        count = len(keys)
 
         def call(*arrays: Any, out: Any = None) -> Any:
-            if len(arrays) != names:
-                raise FeedError(f"{names} arrays are needed, {len(arrays)} were given")
-            if static:
-                outs: list[Any] = [empty(s, d) for s, d in plan] if out is None else (
-                    [out] if single else _flat_out(fetches, out, e))  # fmt: skip
-                if fast(*arrays, *outs) == 0:
-                    return outs[0] if single else rebuild(outs)
-            given = None if out is None else _flat_out(fetches, out, e)
-            return rebuild(e.run(arrays, given))
+            if len(arrays) != count:
+                raise FeedError(f"{count} arrays are needed, {len(arrays)} were given")
+            if order:
+                arrays = tuple([arrays[k] for k in order])
+            given = None if out is None else found.flat(out)
+            outs = run_fast(arrays, given) or run(arrays, given)
+            return outs[0] if single else rebuild(outs)
 
         return call
 
@@ -144,44 +158,81 @@ class Session:
         if isinstance(variable, Value):
             name = getattr(variable.node.op, "variable_name", None)
             if name is None:
-                raise FetchError(f"{variable!r} is not a variable")
+                raise FetchError(f"{variable!r} is not a variable", f"{variable.node.loc}")
             return str(name)
         return variable
 
     # --- signatures -------------------------------------------------------------------------
 
-    def _find(self, fetches: Any, feeds: Mapping[Any, Any]) -> _Signature:
+    def _find(self, fetches: Any, feeds: Mapping[Any, Any] | Sequence[Any]) -> _Signature:
+        """The compiled program for these fetches and (the keys of) these feeds."""
+        if fetches is None:
+            fetches = self.graph.outputs
+            if not fetches:
+                raise FetchError("the graph declares no outputs", 'declare them: fm.output("y", y)')
+        key: tuple[Any, ...] | None
         try:
-            key = (_frozen(fetches), tuple(feeds))
-            found = self._signatures.get(key)
-        except TypeError:
-            raise FetchError(f"cannot fetch {fetches!r}",
-                             "fetch a value, a name, a list or a dict of these") from None  # fmt: skip
-        if found is None:
-            found = self._signatures[key] = self._compile(fetches, feeds)
-        return found
+            key = (frozen(fetches), *feeds)
+            signature = self._signatures.get(key)
+        except TypeError:  # something that cannot be a key cannot be fetched or fed either
+            key = signature = None
+        if signature is None:
+            with self._lock:
+                signature = self._compile(fetches, feeds)
+            self._signatures[key] = signature
+        return signature
 
-    def _compile(self, fetches: Any, feeds: Mapping[Any, Any]) -> _Signature:
-        values, rebuild, single = self._resolve(fetches)
-        fed = {self._fed(k): k for k in feeds}
-        if len(fed) != len(feeds):
-            raise FeedError("a value is fed twice, by object and by name")
-        function = function_for(self.graph, values, list(fed))
-        missing = [v for v in function.inputs if v not in _origin(function, fed)]
-        if missing:
-            problems = [f'"{v.name}" ({v.type}, {v.node.loc}) is not fed' for v in missing]
-            raise FeedError(problems[0], *problems[1:])
-        executable = self.executable(function)
-        keys = tuple(fed[_origin(function, fed)[v]] for v in function.inputs)
-        return _Signature(executable, keys, rebuild, single)
+    def _compile(self, fetches: Any, feeds: Mapping[Any, Any] | Sequence[Any]) -> _Signature:
+        found = Fetches(self.graph, fetches)
+        if not found.values:
+            raise FetchError("nothing is fetched", "fetch a value, or None for all outputs")
+        fed, problems = self._fed(feeds)
+        order = sorted(fed, key=lambda v: (v.node.serial, v.index))
+        function = function_for(self.graph, found.values, order)
+        for v in function.inputs[len(order) :]:
+            problems.append(f'"{v.name}" ({v.type}, {v.node.loc}) is not fed')
+        if problems:
+            if isinstance(feeds, Mapping):
+                problems += feed_problems({v: feeds[k] for v, k in fed.items()})
+            raise FeedError(f"cannot run: {problems[0]}", *problems[1:])
+        key = (*found.values, None, *order)
+        executable = self._executables.get(key)
+        if executable is None:
+            executable = self._executables[key] = self.executable(function)
+        return _Signature(executable, tuple(fed[v] for v in order), found)
 
     def executable(self, function: Function) -> Executable:
         """The compiled program of a function, from the cache or made now."""
         entry = build.entry(function, self._target(), self.level)
-        for n in function.nodes():
-            if isinstance(n.op, Constant):
-                self._constants.setdefault(n.op.data.digest, n.op.data.array)
-        return Executable(entry, self.state, self._constants, self.threads)
+        constants = {n.op.data.digest: n.op.data.array for n in function.nodes()
+                     if isinstance(n.op, Constant)}  # fmt: skip
+        places = tuple(str(v.node.loc) for v in function.inputs)
+        return Executable(entry, self.state, constants, self.threads, places)
+
+    def _fed(self, feeds: Iterable[Any]) -> tuple[dict[Value, Any], list[str]]:
+        """Fed values with the user's keys, and what is wrong with other keys."""
+        fed: dict[Value, Any] = {}
+        problems: list[str] = []
+        for key in feeds:
+            if isinstance(key, str):
+                try:
+                    v = self.graph.find(key)
+                except FetchError as e:
+                    hints = "; ".join(e.notes)
+                    problems.append(f'nothing is named "{key}" to feed ({hints})')
+                    continue
+            elif not isinstance(key, Value):
+                problems.append(f"cannot feed {key!r}: feed values of the graph, or their names")
+                continue
+            elif key.node.owner is not self.graph:
+                problems.append(f"{key!r} ({key.node.loc}) belongs to another graph")
+                continue
+            else:
+                v = key
+            if v in fed:
+                problems.append(f'"{v.name}" is fed twice, by value and by name')
+            fed[v] = key
+        return fed, problems
 
     @staticmethod
     def _target() -> Any:
@@ -189,113 +240,6 @@ class Session:
 
         name = config.setting("target")
         return target.host() if name in ("", "native") else target.named(name)
-
-    def _resolve(self, fetches: Any) -> tuple[list[Value], Callable[[list[Array]], Any], bool]:
-        """The distinct values to compute, and how to put results into the fetches' structure."""
-        if fetches is None:
-            if not self.graph.outputs:
-                raise FetchError("the graph declares no outputs", 'declare them: fm.output("y", y)')
-            fetches = dict(self.graph.outputs)
-        values: list[Value] = []
-
-        def place(f: Any) -> int:
-            v = self._value(f)
-            if v not in values:
-                values.append(v)
-            return values.index(v)
-
-        if isinstance(fetches, Mapping):
-            spots = {k: place(v) for k, v in fetches.items()}
-            return values, lambda outs: {k: outs[i] for k, i in spots.items()}, False
-        if isinstance(fetches, list | tuple):
-            order = [place(f) for f in fetches]
-            kind = type(fetches)
-            return values, lambda outs: kind(outs[i] for i in order), False
-        place(fetches)
-        return values, lambda outs: outs[0], True
-
-    def _value(self, f: Any) -> Value:
-        if isinstance(f, str):
-            return self.graph.find(f)
-        if not isinstance(f, Value):
-            raise FetchError(
-                f"cannot fetch {f!r}", "fetch a value, a name, a list or a dict of these"
-            )
-        if f.node.owner is not self.graph:
-            raise FetchError(f"{f!r} belongs to another graph")
-        return f
-
-    def _fed(self, key: Any) -> Value:
-        if isinstance(key, str):
-            try:
-                return self.graph.find(key)
-            except FetchError as e:
-                raise FeedError(f'there is nothing named "{key}" to feed', *e.notes) from None
-        if not isinstance(key, Value) or key.node.owner is not self.graph:
-            raise FeedError(f"cannot feed {key!r}", "feed values of this graph, or their names")
-        return key
-
-
-def function_for(graph: Graph, fetches: Sequence[Value], fed: Sequence[Value],
-                 name: str = "run") -> Function:  # fmt: skip
-    """The function of some fetches when some values are given: those become its inputs."""
-    function = graph.function(name, {f"y{k}": v for k, v in enumerate(fetches)})
-    inner = [v for v in fed if not isinstance(v.node.op, Input)]
-    if not inner:
-        rest = [v for v in function.inputs if v not in fed]
-        return Function(name, (*fed, *rest), function.outputs, function.updates, function.effects)
-    unused = [v for v in fed if isinstance(v.node.op, Input) and v not in function.inputs]
-    return _with_fed(function, inner, fed, unused)
-
-
-def _with_fed(function: Function, inner: Sequence[Value], fed: Sequence[Value],
-              unused: Sequence[Value]) -> Function:  # fmt: skip
-    """A copy in which intermediate values are inputs."""
-    interner = Interner()
-    new: dict[Value, Value] = {}
-    for v in inner:
-        label = v.name or f"{v.node.op.name}_{v.node.serial}"
-        made = interner.node(Input(label, v.dtype, v.shape), (), v.node.loc).outputs[0]
-        interner.names_of[made] = label
-        new[v] = made
-    for n in topological([*(v.node for v in function.roots()), *(v.node for v in unused),
-                          *(v.node for v, _ in function.updates)]):  # fmt: skip
-        if all(v in new for v in n.outputs):
-            continue
-        made_node = interner.node(n.op, tuple(new[v] for v in n.inputs), n.loc)
-        for a, b in zip(n.outputs, made_node.outputs):
-            new.setdefault(a, b)
-            if n.owner.names_of.get(a):
-                interner.names_of.setdefault(b, n.owner.names_of[a])
-    draft = Function(function.name, (), tuple((k, new[v]) for k, v in function.outputs),
-                     tuple((new[a], new[b]) for a, b in function.updates),
-                     tuple(new[v] for v in function.effects))  # fmt: skip
-    needed = [n.outputs[0] for n in draft.nodes() if isinstance(n.op, Input)]
-    given = [new[v] for v in fed]
-    rest = [v for v in needed if v not in given]
-    return Function(draft.name, (*given, *rest), draft.outputs, draft.updates, draft.effects)
-
-
-def _origin(function: Function, fed: Iterable[Value]) -> dict[Value, Value]:
-    """Input of the function -> the fed value it stands for: given ones come first, in order."""
-    return dict(zip(function.inputs, fed))
-
-
-def _frozen(fetches: Any) -> Any:
-    if isinstance(fetches, list | tuple):
-        return (type(fetches), *fetches)
-    if isinstance(fetches, Mapping):
-        return ("dict", *fetches.items())
-    return fetches
-
-
-def _flat_out(fetches: Any, out: Any, e: Executable) -> list[Array | None]:
-    """`out` in output order."""
-    if isinstance(fetches, Mapping):
-        return [out.get(k) for k in fetches]
-    if isinstance(fetches, list | tuple):
-        return list(out)
-    return [out]
 
 
 @graph_function("__eval__")

@@ -6,9 +6,12 @@ addresses, and a version per variable that tells what was written since.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -27,27 +30,40 @@ def aligned(nbytes: int) -> Array:
 
 
 class State:
-    """Named arrays with versions. Reads and writes copy."""
+    """Named arrays with versions. Reads and writes copy.
+
+    Readers announce themselves by one append, which Python makes atomic, and look for a writer
+    afterwards; a writer announces itself and looks for readers afterwards. So at least one of the
+    two sees the other, and a run among readers alone takes no lock.
+    """
 
     def __init__(self, initial: Mapping[str, Array]) -> None:
         self.arrays: dict[str, Array] = {}
         self.versions: dict[str, int] = {}
         self._condition = threading.Condition()
-        self._readers = 0
+        self._readers: list[None] = []
         self._writing = False
+        self.add(initial)
+        _states.add(self)
+
+    def add(self, initial: Mapping[str, Array]) -> None:
+        """More variables."""
         for name, value in initial.items():
             home = aligned(max(value.nbytes, 1))[: value.nbytes].view(value.dtype)
             home = home.reshape(value.shape)
             home[...] = value
-            self.arrays[name] = home
             self.versions[name] = 1
+            self.arrays[name] = home
 
     def find(self, name: str) -> Array:
         """The memory of a variable. FetchError if there is none of that name."""
-        if name not in self.arrays:
-            raise FetchError(f'there is no variable "{name}"',
-                             f"variables: {', '.join(list(self.arrays)[:12])}")  # fmt: skip
-        return self.arrays[name]
+        found = self.arrays.get(name)
+        if found is None:
+            near = get_close_matches(str(name), list(self.arrays), 3)
+            hint = f"did you mean {', '.join(near)}?" if near else (
+                f"variables: {', '.join(list(self.arrays)[:12])}")  # fmt: skip
+            raise FetchError(f'there is no variable "{name}"', hint)
+        return found
 
     def read(self, name: str) -> Array:
         """A copy of a variable's value."""
@@ -66,7 +82,11 @@ class State:
         problems: list[str] = []
         for name, value in values.items():
             home = self.find(name)
-            array = np.asarray(value)
+            try:
+                array = np.asarray(value)
+            except (TypeError, ValueError) as e:
+                problems.append(f'"{name}" cannot be made an array: {e}')
+                continue
             if array.shape != home.shape:
                 problems.append(f'"{name}" has shape {list(home.shape)}, given {list(array.shape)}')
             elif not np.can_cast(array.dtype, home.dtype, "same_kind"):
@@ -84,31 +104,71 @@ class State:
         for name in names:
             self.versions[name] += 1
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Holds off writers."""
+    # --- taking turns -----------------------------------------------------------------------
+
+    def begin_read(self) -> None:
+        """Holds off writers until `end_read`."""
+        self._readers.append(None)
+        if self._writing:
+            with self._condition:
+                self._readers.pop()
+                self._condition.notify_all()
+                while self._writing:
+                    self._condition.wait()
+                self._readers.append(None)
+
+    def end_read(self) -> None:
+        self._readers.pop()
+        if self._writing:
+            with self._condition:
+                self._condition.notify_all()
+
+    def begin_write(self) -> None:
+        """Holds off everyone else until `end_write`."""
         with self._condition:
             while self._writing:
                 self._condition.wait()
-            self._readers += 1
+            self._writing = True
+            while self._readers:
+                self._condition.wait()
+
+    def end_write(self) -> None:
+        with self._condition:
+            self._writing = False
+            self._condition.notify_all()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Holds off writers."""
+        self.begin_read()
         try:
             yield
         finally:
-            with self._condition:
-                self._readers -= 1
-                if not self._readers:
-                    self._condition.notify_all()
+            self.end_read()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Holds off everyone else."""
-        with self._condition:
-            while self._writing or self._readers:
-                self._condition.wait()
-            self._writing = True
+        self.begin_write()
         try:
             yield
         finally:
-            with self._condition:
-                self._writing = False
-                self._condition.notify_all()
+            self.end_write()
+
+    def forget_others(self) -> None:
+        """Ends the turns of threads that a fork left behind."""
+        self._condition = threading.Condition()
+        self._readers.clear()
+        self._writing = False
+
+
+_states: weakref.WeakSet[State] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for state in list(_states):
+        state.forget_others()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

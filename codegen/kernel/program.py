@@ -12,6 +12,9 @@ Native frame, the only argument of a program's entry points (byte offsets):
 
 `profile`, where it is not null, points to i64s that a run fills with readings of the CPU's clock:
 at its start, after each of the program's `timed` steps, and at its end.
+
+`host`, where it is not null, is `void host(ptr user, i64 number, ptr data, ptr dims)`: it gets the
+values of the program's `reports` as soon as they are there, on the thread that runs the program.
 """
 
 from __future__ import annotations
@@ -58,6 +61,17 @@ class Site:
     loc: Loc
     text: str
     shape: tuple[Dim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A value for the host's eyes, complete after phase number `after` (-1: from the start). The
+    name of `value` is the text to show with it."""
+
+    after: int
+    slot: Slot
+    value: Array
+    loc: Loc
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,7 @@ class Program:
     sites: tuple[Site, ...]
     copies: tuple[tuple[Slot, Slot, Dim], ...] = ()  # commits at the end: to, from, bytes
     peak_bytes: Dim = 0  # most bytes live at once: what no plan can go below
+    reports: tuple[Report, ...] = ()
 
     @property
     def launches(self) -> tuple[Launch, ...]:

@@ -13,6 +13,7 @@
           as "matmul+relu" @"net.py":9 "fc"
       }
       copy variable[0] = arena[64] bytes 31360
+      report arena[128] after 0 "loss": f32[] @"net.py":14
     }
     kernel matmul_0(...) { ... }
 
@@ -34,7 +35,7 @@ from ...dims import Dim, DimExpr, as_sym, sym
 from ...dims import show as show_dim
 from ...errors import UNKNOWN, Loc
 from .ir import Kernel
-from .program import Array, Launch, Phase, Program, Site, Slot, SlotKind
+from .program import Array, Launch, Phase, Program, Report, Site, Slot, SlotKind
 from .read import DTYPES, Reader
 from .text import parse as parse_kernel
 from .text import show as show_kernel
@@ -70,6 +71,7 @@ def show_body(p: Program) -> str:
             out += [line for launch in phase.launches for line in _launch(launch)]
             out.append("  }")
     out += [f"  copy {to} = {source} bytes {show_dim(size)}" for to, source, size in p.copies]
+    out += [f"  report {r.slot} after {r.after} {_array(r.value)}{_loc(r.loc)}" for r in p.reports]
     return "\n".join([*out, "}"]) + "\n"
 
 
@@ -142,6 +144,7 @@ class _Reader(Reader):
         prepare = self.each("prepare", self.phase)
         phases = self.each("phase", self.phase)
         copies = self.each("copy", self.copy)
+        reports = self.each("report", self.report)
         self.expect("}")
         if self.kinds[self.at] != "end":
             self.error(f"expected the end or a kernel, found {self.tokens[self.at]!r}")
@@ -152,7 +155,7 @@ class _Reader(Reader):
                     self.error(f"no kernel is named {launch.kernel}", self.text.find(launch.kernel))
         return Program(name, dims, inputs, outputs, tuple(variables), tuple(written), constants,
                        kernels, prepare, phases, prepared, prepared_from, arena, sites, copies,
-                       peak)  # fmt: skip
+                       peak, reports)  # fmt: skip
 
     def each(self, word: str, item: Callable[[], _T]) -> tuple[_T, ...]:
         """What stands behind each of a run of equal words."""
@@ -229,6 +232,13 @@ class _Reader(Reader):
         label = self.string("a label in quotes")
         locs = self.each("@", self.loc) or (UNKNOWN,)
         return Launch(kernel, slots, dims, site, label, locs, flops, moved)
+
+    def report(self) -> Report:
+        slot = self.slot()
+        self.expect("after")
+        after = self.integer()
+        value = self.array()
+        return Report(after, slot, value, self.loc() if self.skip("@") else UNKNOWN)
 
     def copy(self) -> tuple[Slot, Slot, Dim]:
         to = self.slot()
