@@ -229,7 +229,8 @@ class _Planner:
                      step_of: dict[int, int]) -> list[_Area]:  # fmt: skip
         """One area per value, or per chain of values written over one another."""
         area: dict[Value, _Area] = {}
-        for w in works:
+        read_last = {x: k for k, w in enumerate(works) for x in self.roots(w.reads)}
+        for at, w in enumerate(works):
             for k, v in enumerate(w.writes):
                 if v not in born:
                     continue
@@ -237,9 +238,11 @@ class _Planner:
                 if self.p.reuse:
                     for j, x in enumerate(self.roots(w.reads)):
                         a = area.get(x)
-                        free = a is not None and dies[x] == step and a.last == step
+                        # within a step works follow one another: who reads x last is what counts
+                        free = a is not None and dies[x] == step and read_last[x] == at
                         if free and a is not None and x.type.nbytes == v.type.nbytes:
-                            if overwrites(w, j, k) and self.roots(w.reads).count(x) == 1:
+                            alone = a.values[-1] is x and self.roots(w.reads).count(x) == 1
+                            if alone and overwrites(w, j, k):
                                 a.values.append(v)
                                 a.last = max(step, dies[v])
                                 area[v] = a
