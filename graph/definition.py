@@ -179,7 +179,7 @@ class Graph(Interner):
         return [v for n in self._nodes.values() for v in n.outputs
                 if n not in used and not isinstance(n.op, Variable)
                 and (v in self.names_of
-                     or n not in self.derived and not isinstance(n.op, Constant))]  # fmt: skip
+                     or (n not in self.derived and not isinstance(n.op, Constant)))]  # fmt: skip
 
     def function(self, name: str, outputs: Mapping[str, Value],
                  given: Collection[Value] = ()) -> Function:  # fmt: skip

@@ -273,7 +273,6 @@ class Interner:
         self._nodes[key] = made
         return made
 
-
     def mark(self) -> int:
         """A number for this moment: nodes made later have higher serials."""
         return self._serial

@@ -32,7 +32,7 @@ _HEAVY = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow",
                     "tan", "asin", "acos", "atan", "sinh", "cosh", "softplus", "exp2", "log2"})  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Nodes that become one kernel. `first` and `last` are places in the order."""
 
@@ -172,8 +172,9 @@ class Fuse:
                 late.append(other)
         if not all(self.fits_into(other, g) for other in late):
             return False
-        for other in dict.fromkeys(map(id, late)):
-            self.merge(next(o for o in late if id(o) == other), g)
+        for other in late:
+            if other in self.groups:
+                self.merge(other, g)
         return True
 
     def fits_into(self, other: Group, g: Group) -> bool:

@@ -243,8 +243,8 @@ class _Planner:
         """One area per value, or per chain of values written over one another: a kernel that is
         the last to read the newest value of an area may put one of its results there."""
         area: dict[Value, _Area] = {}
-        last_reader = {x: w for w in works for x in self.roots(w.reads)}
-        for w in works:
+        read_last = {x: k for k, w in enumerate(works) for x in self.roots(w.reads)}
+        for at, w in enumerate(works):
             for k, v in enumerate(w.writes):
                 if v not in born:
                     continue
@@ -252,10 +252,11 @@ class _Planner:
                 if self.p.reuse:
                     for j, x in enumerate(self.roots(w.reads)):
                         a = area.get(x)
-                        if a is None or a.values[-1] is not x or last_reader[x] is not w:
-                            continue
-                        if dies[x] == step and x.type.nbytes == v.type.nbytes:
-                            if overwrites(w, j, k) and self.roots(w.reads).count(x) == 1:
+                        # within a step works follow one another: who reads x last is what counts
+                        free = a is not None and dies[x] == step and read_last[x] == at
+                        if free and a is not None and x.type.nbytes == v.type.nbytes:
+                            alone = a.values[-1] is x and self.roots(w.reads).count(x) == 1
+                            if alone and overwrites(w, j, k):
                                 a.values.append(v)
                                 a.last = max(step, dies[v])
                                 area[v] = a

@@ -52,6 +52,7 @@ from .pooling import (
 from .recurrent import RNN, SimpleRNN, SimpleRNNCell
 
 __all__ = [
+    "RNN",
     "Activation",
     "AveragePool1D",
     "AveragePool2D",
@@ -75,7 +76,6 @@ __all__ = [
     "MultiHeadAttention",
     "Normalization",
     "PReLU",
-    "RNN",
     "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",

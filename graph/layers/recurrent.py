@@ -69,7 +69,7 @@ class RNN(Layer):
     """
 
     def __init__(
-        self, cell: Layer, return_sequences: bool = False, return_state: bool = False,
+        self, cell: Any, return_sequences: bool = False, return_state: bool = False,
         go_backwards: bool = False, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
@@ -97,7 +97,7 @@ class RNN(Layer):
         return tuple(after), output
 
     def _first(self, x: Value, given: Any) -> tuple[Any, ...]:
-        size = self.cell.state_size  # type: ignore[attr-defined]
+        size = self.cell.state_size
         sizes = tuple(size) if isinstance(size, Sequence) else (size,)
         if given is None:
             dtype = float_dtype(x)

@@ -301,7 +301,7 @@ def _backward(
     def part(k: int) -> Value | None:
         return parts.get(body.inputs[k])
 
-    results = [zeros(body.inputs[k]) if part(k) is None else part(k) for k in flows]
+    results: list[Any] = [zeros(body.inputs[k]) if part(k) is None else part(k) for k in flows]
     for k, before in zip(summed, sums):
         more = part(k)
         results.append(before if more is None else before + cast(more, before.dtype))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import pytest
-
 import flowmill as fm
+import pytest
 from flowmill.codegen.objects import assembly
 from flowmill.codegen.program import emit_module
 from flowmill.compiler import compile_function

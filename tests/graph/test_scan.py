@@ -143,7 +143,7 @@ def test_leaves_nothing_of_the_body_behind() -> None:
 
 
 def test_a_file_holds_it(tmp_path: Any) -> None:
-    g, last, ys, feeds = recurrent(True)
+    g, last, _, feeds = recurrent(True)
     g.output("last", last)
     fm.save(g, tmp_path / "net.fm")
     again = fm.load_graph(tmp_path / "net.fm")
@@ -171,7 +171,7 @@ def test_is_refused(step: Callable[..., Any], initial: Any, xs: Any, message: st
         x = fm.input("x", xs)
         with pytest.raises(fm.UserError, match=message):
             fm.scan(step, initial, x)
-        with pytest.raises(fm.UserError, match="nothing|no carry"):
+        with pytest.raises(fm.UserError, match="no carry"):
             fm.scan(step, None)
         with pytest.raises(fm.ShapeError, match="length="):
             fm.scan(step, 0.0)
