@@ -55,6 +55,7 @@ VIRTUAL_LANES = 16
 ACCUMULATORS = 4
 MANY_ROWS, BLOCK_ROWS = 1024, 96
 PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
+FEW_STEPS = 9  # a window's positions: spelled out, so that none is divided into row and column
 ENOUGH_ROWS = 4  # rows that make a register tile worth while
 
 
@@ -489,7 +490,7 @@ class _Extreme:
         stage, names = self.nest.stage, self.nest.names
         assert stage.term is not None
         dtype = stage.term.dtype
-        lanes = max(2, self.target.vector_bytes // 8) if self.vector is not None else 0
+        lanes = max(2, self.target.lanes(dtype)) if self.vector is not None else 0
         shape = (1, lanes) if lanes else (1,)
         allocs: list[Stmt] = [Alloc(Buffer("best", dtype, shape, "register")),
                               Alloc(Buffer("place", int64, shape, "register"))]  # fmt: skip
@@ -510,7 +511,9 @@ class _Extreme:
                 Store("best", at(v), first), Store("place", at(v), Const(0, int64))])]  # fmt: skip
             steps = vectorised(lambda v, inner: self.step(at(v), dtype, inner))
             for a in reversed(self.nest.reduce_axes):
-                steps = [loop("serial", a.index, 0, a.extent, steps)]
+                short = isinstance(a.extent, int) and a.extent <= FEW_STEPS
+                kind = "unroll" if short else "serial"
+                steps = [loop(kind, a.index, 0, a.extent, steps)]  # type: ignore[arg-type]
             out += steps
             out += vectorised(lambda v, inner: finish(
                 self.nest, Load("place", at(v), int64), inner))  # fmt: skip
