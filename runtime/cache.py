@@ -51,7 +51,7 @@ def _path(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """A compiled program: its shared object, in a file or (`path` None) in memory, and manifest."""
+    """A compiled program: its shared object, in a file too unless `path` is None, and manifest."""
 
     path: Path | None
     code: bytes
@@ -81,7 +81,7 @@ def fetch(name: str) -> Entry | None:
         return None
     with suppress(OSError):
         os.utime(path)
-    return Entry(path, b"", text)
+    return Entry(path, raw[:code], text)
 
 
 def store(name: str, code: bytes, manifest: str) -> Entry:
@@ -104,7 +104,7 @@ def store(name: str, code: bytes, manifest: str) -> Entry:
             os.unlink(temporary)
         return Entry(None, code, manifest)
     trim(config.integer("cache_bytes"), keep=path)
-    return Entry(path, b"", manifest)
+    return Entry(path, code, manifest)
 
 
 def _digest(body: bytes) -> str:

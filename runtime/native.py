@@ -10,6 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .. import config
@@ -29,9 +30,11 @@ def load_file(path: Path) -> ctypes.CDLL:
 
 
 def load(entry: cache.Entry) -> ctypes.CDLL:
-    """Loads a compiled program from the cache's file, or through memory where there is none."""
+    """Loads a compiled program from the cache's file, or through memory where there is none any
+    more, or the folder is one that nothing may be run from."""
     if entry.path is not None:
-        return load_file(entry.path)
+        with suppress(ExportError):
+            return load_file(entry.path)
     fd = os.memfd_create("flowmill")  # stays open: the loader knows libraries by this name
     with os.fdopen(fd, "wb", closefd=False) as f:
         f.write(entry.code)
