@@ -524,10 +524,11 @@ class _Extreme:
         if self.vector is None:
             inner = body(0, None)
         else:
-            j = names.fresh("j", 0, bounds(self.vector.extent)[1])
+            extent = self.vector.extent
+            j = names.fresh("j", 0, bounds(extent)[1])
             kind = "serial" if axes else "parallel"
-            inner = [loop(kind, j, 0, self.vector.extent,  # type: ignore[arg-type]
-                          body(j, self.vector.extent - j), lanes)]  # fmt: skip
+            active = None if isinstance(extent, int) and extent % lanes == 0 else extent - j
+            inner = [loop(kind, j, 0, extent, body(j, active), lanes)]  # type: ignore[arg-type]
         for k, a in enumerate(reversed(axes)):
             share = "parallel" if k == len(axes) - 1 else "serial"
             inner = [loop(share, a.index, 0, a.extent, inner)]  # type: ignore[arg-type]
