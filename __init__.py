@@ -45,7 +45,8 @@ _NAMES = {
         "acos asin atan cos cosh erf exp exp2 expm1 log log1p log2 rsqrt sigmoid sin sinh "
         "softplus sqrt tan tanh",
     "graph.ops.reduce":
-        "all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std sum=sum_ var",
+        "Reduction all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std "
+        "sum=sum_ var",
     "graph.ops.shape": "broadcast_to concat expand_dims pad reshape size_of squeeze transpose",
     "graph.ops.arrange": "flip split stack tile",
     "graph.ops.creation": "arange full iota ones ones_like zeros zeros_like",
@@ -54,6 +55,8 @@ _NAMES = {
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.recurrent": "scan",
+    "graph.ops.base": "Op Pointwise sample",
+    "tools.register": "register_op",
     "graph.ops.effects": "check print=print_",
     "graph.ops.activation":
         "elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu silu softsign",

@@ -68,6 +68,7 @@ from .graph.ops.activation import (
     softsign as softsign,
 )
 from .graph.ops.arrange import flip as flip, split as split, stack as stack, tile as tile
+from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
 from .graph.ops.convolution import conv as conv, conv_transpose as conv_transpose
 from .graph.ops.creation import (
     arange as arange,
@@ -162,6 +163,7 @@ from .graph.ops.random import (
 )
 from .graph.ops.recurrent import scan as scan
 from .graph.ops.reduce import (
+    Reduction as Reduction,
     all_ as _all,
     any_ as _any,
     argmax as argmax,
@@ -193,6 +195,7 @@ from .graph.ops.source import constant as constant
 from .graph.sequential import Sequential as Sequential
 from .graph.state import assign as assign
 from .graph.summary import Summary as Summary, summary as summary
+from .tools.register import register_op as register_op
 
 __version__: str
 _NAMES: dict[str, str]

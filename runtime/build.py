@@ -6,13 +6,18 @@ place that loads the compiler; a cache hit does not.
 
 from __future__ import annotations
 
+import hashlib
+import re
+import sys
+from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING
 
 from .. import config
 from ..errors import UserError
 from ..graph.ir import Function
 from ..graph.ops.source import Constant
-from ..graph.printer import show
+from ..graph.printer import held_functions, show
 from ..target import Target
 from . import cache, native
 from .manifest import Manifest
@@ -23,7 +28,38 @@ if TYPE_CHECKING:
 
 def key(function: Function, target: Target, level: int) -> str:
     """The name of the cache entry of a function."""
-    return cache.key(show(function), repr(target), str(level))
+    return cache.key(show(function), repr(target), str(level), _foreign_ops(function))
+
+
+def _foreign_ops(function: Function) -> str:
+    """A digest of what defines the ops that are not flowmill's own: another when they change."""
+    own = __name__.partition(".")[0] + "."
+    classes = {type(n.op) for n in function.nodes()}
+    for held in (f for n in function.nodes() for f in held_functions(n.op)):
+        classes |= {type(n.op) for n in held.nodes()}
+    bases = {b for c in classes if not c.__module__.startswith(own) for b in c.__mro__}
+    foreign = sorted((b for b in bases if not f"{b.__module__}.".startswith(("builtins.", own))),
+                     key=lambda b: (b.__module__, b.__qualname__))  # fmt: skip
+    digest = hashlib.blake2b(digest_size=16)
+    for b in foreign:
+        digest.update(f"{b.__module__}.{b.__qualname__}".encode())
+        file = getattr(sys.modules.get(b.__module__), "__file__", None)
+        if file and Path(file).is_file():
+            digest.update(Path(file).read_bytes())
+        for name, member in sorted(vars(b).items()):
+            code = getattr(member, "__code__", None)
+            cells = [c.cell_contents for c in getattr(member, "__closure__", None) or ()]
+            what = member if code is None else (cells, getattr(member, "__defaults__", None))
+            digest.update(re.sub(r" at 0x[0-9a-f]+", "", f"{name} {what!r}").encode())
+            digest.update(b"" if code is None else _code(code))
+    return digest.hexdigest() if foreign else ""
+
+
+def _code(code: CodeType) -> bytes:
+    """The bytes that say what a function does."""
+    inner = b"".join(_code(c) for c in code.co_consts if isinstance(c, CodeType))
+    plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
+    return code.co_code + repr((plain, code.co_names, code.co_varnames)).encode() + inner
 
 
 def entry(function: Function, target: Target, level: int) -> cache.Entry:
