@@ -133,6 +133,15 @@ class Graph(Interner):
             self.set_name(value, name)
         return value
 
+    def clone(
+        self, replace: Mapping[Value | str, Any] | None = None,
+        outputs: Iterable[Value | str] | None = None, name: str | None = None,
+    ) -> Graph:  # fmt: skip
+        """`fm.clone` of this graph: a copy, some values replaced, for fine-tuning."""
+        from .clone import clone
+
+        return clone(self, replace, outputs, name)
+
     def find(self, name: str) -> Value:
         """The value named `name`. FetchError with similar names if there is none."""
         found = self.outputs.get(name, self.values.get(name))

@@ -101,3 +101,12 @@ def test_errors() -> None:
         clone(g, {"head": other.find("head")})
     with pytest.raises(ShapeError, match="inner dimensions"):
         clone(g, {"features": np.zeros((2, 4), np.float32)})
+
+
+def test_a_graph_clones_itself() -> None:
+    with fm.Graph() as graph:
+        x = fm.input("x", (2,))
+        fm.output("y", fm.exp(x) + 1)
+    copy = graph.clone(replace={"x": np.zeros(2, np.float32)})
+    assert list(copy.outputs) == ["y"]
+    assert not copy.inputs
