@@ -32,7 +32,7 @@ class Child:
     def __init__(self, task: str, peer: str, threads: int, environment: dict[str, str]) -> None:
         self.peer = peer
         command = [sys.executable, str(HERE / "worker.py"), task, peer, str(threads)]
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(command, env=environment, text=True, stderr=self.log,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
 

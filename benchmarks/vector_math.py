@@ -221,7 +221,7 @@ def sample(name: str, width: int, count: int, rng: np.random.Generator) -> tuple
     def any_bits() -> Array:
         top = 1 << width
         return (
-            rng.integers(0, top, half, dtype=np.uint64, endpoint=False if width == 32 else False)
+            rng.integers(0, top, half, dtype=np.uint64, endpoint=False)
             .astype(_INT[width])
             .view(dtype)
             if width == 32

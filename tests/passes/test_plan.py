@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import flowmill as fm
 import numpy as np
 import pytest
-
-import flowmill as fm
 from flowmill.compiler import compile_function
 from flowmill.graph.ir import Value
 from flowmill.runtime.session import function_for
