@@ -162,9 +162,12 @@ def _compare(out: Measured, ready: list[Child]) -> None:
             if reference is None:
                 reference = arrays
                 continue
-            out.error[c.peer] = max(
-                float(np.abs(a.astype(float) - b).max() / max(float(np.abs(b).max()), 1e-30))
-                for a, b in zip(arrays, reference, strict=True)
-            )
+            out.error[c.peer] = max(_error(a, b) for a, b in zip(arrays, reference, strict=True))
             if not out.error[c.peer] <= out.case.tolerance:
                 out.failed[c.peer] = f"wrong by {out.error[c.peer]:.1e} of the scale"
+
+
+def _error(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
+    """Largest difference relative to scale; infinite where there is nothing but zeros to compare."""
+    scale = float(np.abs(wanted).max())
+    return float(np.abs(found.astype(float) - wanted).max()) / scale if scale else float("inf")

@@ -274,20 +274,20 @@ class _Tiles:
         share = isinstance(panels, int) and (panels >= 8 or self._only_vector())
         kind = "parallel" if share else "serial"
 
-        def panel(start: Dim, size: int) -> list[Stmt]:
+        def panel(start: Dim, size: int, share_inside: bool) -> list[Stmt]:
             nv = -(-size // self.lanes)
             active = None if size % self.lanes == 0 else size - (nv - 1) * self.lanes
-            return self.outer(start, nv, active, share=not share)
+            return self.outer(start, nv, active, share_inside)
 
         if isinstance(extent, int):
             whole, rest = divmod(extent, width)
             out: list[Stmt] = []
             if whole:
                 p = self.nest.names.fresh("p", 0, whole - 1)
-                out.append(loop(kind, p, 0, whole, panel(p * width, width)))  # type: ignore[arg-type]
-            if rest:
-                body = panel(whole * width, rest)
-                if share:
+                out.append(loop(kind, p, 0, whole, panel(p * width, width, not share)))  # type: ignore[arg-type]
+            if rest:  # one more panel for one thread would make the others wait
+                body = panel(whole * width, rest, not self._only_vector())
+                if self._only_vector():
                     once = self.nest.names.fresh("p", 0, 0)
                     body = [loop("parallel", once, 0, 1, body)]
                 out += body
