@@ -84,14 +84,14 @@ class Measured:
 
 
 def environment(cache: str) -> dict[str, str]:
-    """What the workers see. NumPy's OpenBLAS does not know some processors with AVX-512 and would
-    take AVX2 kernels: it is told."""
+    """What the workers see. NumPy's OpenBLAS does not know some processors with AVX-512, or is told
+    by the surroundings to take AVX2 kernels: here it takes the best there are."""
     found = {**os.environ, "FLOWMILL_CACHE": cache, "TF_CPP_MIN_LOG_LEVEL": "3"}
     view = HERE.parent / ".view"
     found["PYTHONPATH"] = os.pathsep.join(
         [str(HERE), *([str(view)] if view.is_dir() else []), os.environ.get("PYTHONPATH", "")]
     ).rstrip(os.pathsep)
-    if "OPENBLAS_CORETYPE" not in found and "avx512f" in _cpu_flags():
+    if "avx512f" in _cpu_flags():
         found["OPENBLAS_CORETYPE"] = "SkylakeX"
     return found
 
