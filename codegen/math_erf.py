@@ -11,6 +11,7 @@ from .math_ops import (
     MathOps,
     V,
     at_most,
+    fast_two_sum,
     inverse_ln2,
     polynomial,
     two_product,
@@ -47,7 +48,7 @@ def erfc(ops: MathOps, x: V) -> V:
     y = ops.select(negative, ops.sub(ops.const(2.0), tail), tail)
     minus = ops.neg(x)
     middle = ops.fma(minus, polynomial(ops, c.ERF_64, ops.mul(x, x)), ops.sub(ops.const(1.0), x))
-    return ops.select(ops.lt(ops.abs(x), ops.const(0.875)), middle, y)
+    return ops.select(ops.lt(ops.abs(x), ops.const(0.6875)), middle, y)
 
 
 def _erfc32(d: MathOps, a: V) -> V:
@@ -64,7 +65,7 @@ def _erfc32(d: MathOps, a: V) -> V:
 
 
 def _erfc64(ops: MathOps, a: V) -> V:
-    """erfc of 7/8 <= a <= 27.3: e^(-a^2) P(t) / (a + 4) with t = (a - 4) / (a + 4). What rounding
+    """erfc of 11/16 <= a <= 27.3: e^(-a^2) P(t) / (a + 4) with t = (a - 4) / (a + 4). What rounding
     loses of a^2, of the quotients and of the last steps of P is made up for."""
     f = FORMATS[64]
     four, one = ops.const(4.0), ops.const(1.0)
@@ -92,4 +93,6 @@ def _erfc64(ops: MathOps, a: V) -> V:
     tail = ops.mul(ops.mul(r, r), polynomial(ops, c.EXP_64, r))
     small = ops.fma(y_low, ops.add(r, tail), y_low)
     small = ops.fma(y, ops.add(tail, ops.add(lost, r_low)), small)
-    return scale(ops, ops.bits(n), ops.add(y, ops.fma(y, r, small)))
+    grown, grown_low = two_product(ops, y, r)
+    y, lost = fast_two_sum(ops, y, grown)
+    return scale(ops, ops.bits(n), ops.add(y, ops.add(lost, ops.add(grown_low, small))))

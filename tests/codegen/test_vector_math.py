@@ -86,7 +86,7 @@ def in_float64(name: str, *args: Array) -> Array:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_float32_error(name: str) -> None:
-    args = arguments(name, 32, 1 << 16)
+    args = arguments(name, 32, 1 << 18)
     error = ulp_error(native(name, 32, 16)(*args), in_float64(name, *args))
     at = int(np.argmax(error))
     assert error[at] <= 2.0, [float(a[at]).hex() for a in args]
