@@ -29,6 +29,7 @@ def main() -> None:
     limit(1)
     import flowmill as fm
     import numpy as np
+    from flowmill.codegen.kernel.program import ARGUMENTS
 
     batch: Any = "batch" if "symbolic" in sys.argv else 32
     with fm.Graph() as graph:
@@ -44,7 +45,10 @@ def main() -> None:
         call(data, out=out)
     # the native entry, called as Python calls any C function; that costs is taken off below
     frame = executable.frame()
-    executable.run(inputs, [out])
+    for k, array in enumerate([*inputs, out]):
+        frame.set(ARGUMENTS + 8 * k, array.ctypes.data)
+    if executable.manifest.symbols:
+        frame.set(ARGUMENTS + 16, len(data))
     import ctypes
 
     library = ctypes.CDLL(None)

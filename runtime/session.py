@@ -112,14 +112,18 @@ class Session:
         if order == list(range(len(keys))):
             order = []  # as the program takes them
         single, run_fast, run, rebuild = found.single, e.run_fast, e.run, found.rebuild
-        count = len(keys)
+        count, quick = len(keys), e.quick()
 
         def call(*arrays: Any, out: Any = None) -> Any:
             if len(arrays) != count:
                 raise FeedError(f"{count} arrays are needed, {len(arrays)} were given")
             if order:
                 arrays = tuple([arrays[k] for k in order])
-            given = None if out is None else found.flat(out)
+            if single and out is None:
+                result = quick(arrays)
+                if result is not None:
+                    return result
+            given = None if out is None else [out] if single else found.flat(out)
             outs = run_fast(arrays, given) or run(arrays, given)
             return outs[0] if single else rebuild(outs)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -40,9 +40,10 @@ class State:
     def __init__(self, initial: Mapping[str, Array]) -> None:
         self.arrays: dict[str, Array] = {}
         self.versions: dict[str, int] = {}
+        self.changes = 0  # how often anything was written
         self._condition = threading.Condition()
-        self._readers: list[None] = []
-        self._writing = False
+        self.readers: list[None] = []  # one entry for each
+        self.writes = False  # whether somebody writes, or waits to
         self.add(initial)
         _states.add(self)
 
@@ -97,10 +98,11 @@ class State:
         with self.writing():
             for name, array in checked.items():
                 self.arrays[name][...] = array
-                self.versions[name] += 1
+            self.touched(checked)
 
-    def touched(self, names: tuple[str, ...]) -> None:
-        """Notes that a program wrote these variables."""
+    def touched(self, names: Iterable[str]) -> None:
+        """Notes that these variables were written."""
+        self.changes += 1
         for name in names:
             self.versions[name] += 1
 
@@ -108,33 +110,37 @@ class State:
 
     def begin_read(self) -> None:
         """Holds off writers until `end_read`."""
-        self._readers.append(None)
-        if self._writing:
+        self.readers.append(None)
+        if self.writes:
             with self._condition:
-                self._readers.pop()
+                self.readers.pop()
                 self._condition.notify_all()
-                while self._writing:
+                while self.writes:
                     self._condition.wait()
-                self._readers.append(None)
+                self.readers.append(None)
 
     def end_read(self) -> None:
-        self._readers.pop()
-        if self._writing:
-            with self._condition:
-                self._condition.notify_all()
+        self.readers.pop()
+        if self.writes:
+            self.wake()
+
+    def wake(self) -> None:
+        """Tells a waiting writer that a reader is gone."""
+        with self._condition:
+            self._condition.notify_all()
 
     def begin_write(self) -> None:
         """Holds off everyone else until `end_write`."""
         with self._condition:
-            while self._writing:
+            while self.writes:
                 self._condition.wait()
-            self._writing = True
-            while self._readers:
+            self.writes = True
+            while self.readers:
                 self._condition.wait()
 
     def end_write(self) -> None:
         with self._condition:
-            self._writing = False
+            self.writes = False
             self._condition.notify_all()
 
     @contextmanager
@@ -158,8 +164,8 @@ class State:
     def forget_others(self) -> None:
         """Ends the turns of threads that a fork left behind."""
         self._condition = threading.Condition()
-        self._readers.clear()
-        self._writing = False
+        self.readers.clear()
+        self.writes = False
 
 
 _states: weakref.WeakSet[State] = weakref.WeakSet()

@@ -15,7 +15,7 @@ ALLOWED = {  # makes, describes or checks memory; computes nothing
 }  # fmt: skip
 
 
-class Poison(Exception):
+class PoisonError(Exception):
     pass
 
 
@@ -32,7 +32,7 @@ def poison(monkeypatch):
             if isinstance(found, callables) or dispatched:
 
                 def raises(*_, name=name, **__):
-                    raise Poison(name)
+                    raise PoisonError(name)
 
                 monkeypatch.setattr(module, name, raises)
                 count += 1
@@ -58,7 +58,7 @@ def test_runs_compute_nothing_in_numpy(monkeypatch):
     before = session.run(y, {x: data})
     session.run(y, {x: data.tolist()})
     assert poison(monkeypatch) > 400
-    with pytest.raises(Poison):
+    with pytest.raises(PoisonError):
         np.add(1, 2)
     losses = [session.run([train, loss], feeds)[1]]
     losses += [call(*feeds.values())[1] for _ in range(2)]
