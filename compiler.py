@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
 from .dtypes import Array
-from .graph.ir import Function, Node
+from .graph.ir import Function, Node, structure
 from .graph.ops.effects import Check
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
 from .graph.rewrite import copied
 from .passes.base import Context, Record
-from .passes.lower import lower
+from .passes.lower import Lowered, lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
@@ -69,9 +69,17 @@ def compile_function(function: Function, target: Target, level: int = 2,
     return Compiled(function, grouped, program, level, works, stages, context.records)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Kernels that were made: by what they are, and by the structure of what they compute."""
+
+    kernels: dict[Kernel, Kernel]
+    bodies: dict[Hashable, tuple[Lowered, Kernel]]
+
+
 def make_works(function: Function, target: Target, level: int) -> list[Work]:
     """One kernel per fused node; equal kernels are one."""
-    known: dict[Kernel, Kernel] = {}
+    known = _Known({}, {})
     works: list[Work] = []
     for order, n in enumerate(function.nodes()):
         if isinstance(n.op, Input | Variable | Constant):
@@ -82,7 +90,7 @@ def make_works(function: Function, target: Target, level: int) -> list[Work]:
 
 
 def _work(n: Node, op: Fused, order: int, target: Target, level: int,
-          known: dict[Kernel, Kernel]) -> Work:  # fmt: skip
+          known: _Known) -> Work:  # fmt: skip
     body = op.function
     inner = [m for m in body.nodes() if not isinstance(m.op, Input)]
     label = "+".join(m.op.name for m in inner if not isinstance(m.op, Constant)) or body.name
@@ -95,16 +103,21 @@ def _work(n: Node, op: Fused, order: int, target: Target, level: int,
                                         special.types)  # fmt: skip
         # its kernel has a buffer for each operand, also where a value is used twice
         reads = tuple(n.inputs[body.inputs.index(v)] for v in special.inputs)
+        kernel = unique_kernel(share(made), known.kernels, body.name)
         if special.op.name in INDICES:
             indices = special.inputs[INDICES[special.op.name]]
             sites = (Site("index", special.loc, special.op.name, indices.shape),)
+    elif (key := structure(body)) in known.bodies:
+        lowered, kernel = known.bodies[key]
     else:
         lowered = lower(body)
         make = schedule if level > 0 else lambda low, _, name: naive(low, name)
         made, checks = make(lowered, target, "k")
         sites = tuple(Site(c.code, c.node.loc, _what(c.node), c.node.types[0].shape)
                       for c in checks)  # fmt: skip
-    kernel = unique_kernel(share(made), known, body.name)
+        kernel = unique_kernel(share(made), known.kernels, body.name)
+        if not checks:  # a check says where it was written
+            known.bodies[key] = (lowered, kernel)
     flops: Dim = total(m.op.flops(m.types[0], *(v.type for v in m.inputs)) for m in inner)
     moved: Dim = total([*(v.type.nbytes for v in n.inputs), *(t.nbytes for t in n.types)])
     return Work(n, kernel, tuple(kernel.dims), reads, n.outputs, lowered, sites, flops, moved,

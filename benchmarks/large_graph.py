@@ -14,6 +14,7 @@ import cProfile
 import pstats
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import flowmill as fm
@@ -74,7 +75,7 @@ def main() -> None:
                                  lambda name, _: stages.append((name, time.perf_counter()))),
         options.profile,
     )  # fmt: skip
-    for (_, before), (name, after) in zip(stages, stages[1:]):
+    for (_, before), (name, after) in pairwise(stages):
         print(f"  {name}: {after - before:.2f} s")
     print(f"{len(compiled.program.launches)} launches, {len(compiled.program.kernels)} kernels")
 

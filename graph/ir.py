@@ -8,7 +8,7 @@ node means is its op's business (`ops/`), how it is printed `text`'s, what it ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from math import copysign
@@ -241,9 +241,7 @@ class Interner:
              layout: Layout | None = None) -> Node:  # fmt: skip
         """The node `op(inputs)`. Infers its types; errors name the user's line. `layout` puts the
         (single) result in another order in memory."""
-        floats = _float_fields(type(op))  # type: ignore[arg-type]
-        signs = (copysign(1, getattr(op, name)) for name in floats)
-        key = (op, layout, *signs, *((v.node.serial, v.index) for v in inputs))
+        key = (op, layout, *_signs(op), *((v.node.serial, v.index) for v in inputs))
         found = self._nodes.get(key)
         if loc is None:
             loc = self.fixed_loc
@@ -304,6 +302,22 @@ class Interner:
 def _float_fields(op_class: type[Any]) -> tuple[str, ...]:
     """The attributes whose equality says too little about a node: 0.0 == -0.0."""
     return tuple(f.name for f in fields(op_class) if f.type == "float")
+
+
+def _signs(op: Op) -> Iterator[float]:
+    """What equality does not see of an op."""
+    return (copysign(1, getattr(op, name)) for name in _float_fields(type(op)))  # type: ignore[arg-type]
+
+
+def structure(function: Function) -> Hashable:
+    """Equal for functions that compute the same in the same way, wherever they were written."""
+    number: dict[Value, int] = {}
+    nodes = []
+    for n in (*(v.node for v in function.inputs), *function.nodes()):
+        for v in n.outputs:
+            number.setdefault(v, len(number))
+        nodes.append((n.op, *_signs(n.op), n.types, *(number[v] for v in n.inputs)))
+    return (tuple(nodes), tuple(number[v] for v in function.roots()))
 
 
 def _located(e: UserError, op: Op, inputs: tuple[Value, ...], loc: Loc) -> UserError:

@@ -176,27 +176,31 @@ class _Planner:
             made = self.root(v)
             if made not in self.slots:
                 self.slots[made] = Slot("argument", len(fn.inputs) + k)
+        makers = {v: k for k, w in enumerate(works) for v in w.writes}
+        read_last = {v: k for k, w in enumerate(works) for v in self.roots(w.reads)}
+        last_failing = max((k for k, w in enumerate(works) if w.fails), default=-1)
+        given = {self.root(v) for _, v in fn.outputs}
         for var, new in fn.updates:
             made = self.root(new)
-            if made in self.slots or not self.may_overwrite(works, var, made):
-                self.late.append((var, made))
-            else:
+            maker = makers.get(made, -1)
+            free = (
+                made not in self.slots
+                and last_failing < maker
+                and read_last.get(var, -1) <= maker
+                and var not in given  # the caller is to get the value from before the update
+                and self.may_overwrite(works[maker], var, made)
+            )
+            if free:
                 self.slots[made] = self.slots[var]
+            else:
+                self.late.append((var, made))
 
-    def may_overwrite(self, works: list[Work], var: Value, new: Value) -> bool:
-        maker = next((k for k, w in enumerate(works) if new in w.writes), None)
-        if maker is None or new.type != var.type:
-            return False
-        if any(self.root(v) is var for _, v in self.p.function.outputs):
-            return False  # the caller is to get the value from before the update
-        for w in works[maker + 1 :]:
-            if var in self.roots(w.reads):
-                return False
-        w = works[maker]
-        if any(other.fails for other in works[maker:]):
-            return False
-        return var not in self.roots(w.reads) or overwrites(w, self.roots(w.reads).index(var),
-                                                            w.writes.index(new))  # fmt: skip
+    def may_overwrite(self, w: Work, var: Value, new: Value) -> bool:
+        """Whether `w` may store `new` where `var` is."""
+        reads = self.roots(w.reads)
+        return new.type == var.type and (
+            var not in reads or overwrites(w, reads.index(var), w.writes.index(new))
+        )
 
     # --- the arena --------------------------------------------------------------------------
 

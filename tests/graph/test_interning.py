@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from flowmill.errors import UNKNOWN, Loc
 from flowmill.graph.definition import Graph, input, variable
-from flowmill.graph.ir import CALLS
+from flowmill.graph.ir import CALLS, Function, structure
 from flowmill.graph.ops import shape
 from flowmill.graph.ops.registry import load_all
 
@@ -54,3 +54,21 @@ def test_merged_nodes_keep_their_places():
             graph.node(y.node.op, (x,), Loc("more.py", line))
         graph.node(y.node.op, (x,), UNKNOWN)
         assert len(y.node.locs) == 8
+
+
+def test_structure_is_what_is_computed_not_where():
+    def made(name, swap=False, zero=0.0):
+        with Graph():
+            x, y = input("x", (3,)), input("y", (3,))
+            a, b = (y, x) if swap else (x, y)
+            z = CALLS["neg"](shape.pad(a - b, (1,), (1,), zero))
+            return structure(Function(name, (x, y), (("z", z),)))
+
+    assert made("f") == made("g") and hash(made("f")) == hash(made("g"))
+    assert made("f") != made("f", swap=True)
+    assert made("f") != made("f", zero=-0.0)
+    with Graph():
+        x = input("x", (3,))
+        y, z = -x, x * x
+        first, second = (Function("f", (x,), tuple(zip("ab", p))) for p in ((y, z), (z, y)))
+    assert structure(first) != structure(second)
