@@ -12,16 +12,16 @@ from flowmill.runtime.session import Session
 EAGER = replace(target.host(), min_parallel_flops=1, min_parallel_bytes=1)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory):
-    """The cache folder of the whole test run."""
+    """One folder for all modules."""
     patch = pytest.MonkeyPatch()
     patch.setenv("FLOWMILL_CACHE", str(tmp_path_factory.getbasetemp().parent / "programs"))
     yield
     patch.undo()
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def eager_threads():
     """See above."""
     patch = pytest.MonkeyPatch()
