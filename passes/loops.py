@@ -172,6 +172,28 @@ def loop(kind: Kind, index: DimExpr, lo: Dim, hi: Dim, body: Sequence[Stmt], ste
     return For(index, lo, hi, step, kind, tuple(body), active)
 
 
+SHORT = 16  # an axis of fewer turns may not suffice for all threads
+
+
+def shared_loops(names: Names, axes: Sequence[LoopAxis]
+                 ) -> tuple[list[tuple[Kind, DimExpr, Dim]], dict[Sym, Dim]]:  # fmt: skip
+    """Loops over `axes`, outermost first, the first one shared by threads, and what their indices
+    stand for. A first axis that is or may be short takes the second one in."""
+    if not axes:
+        return [], {}
+    first, *rest = axes
+    values: dict[Sym, Dim] = {}
+    index, extent = first.index, first.extent
+    if rest and isinstance(rest[0].extent, int) and (not isinstance(extent, int) or extent < SHORT):
+        second = rest.pop(0)
+        extent = extent * second.extent
+        _, hi = bounds(extent)
+        index = names.fresh("t", 0, None if hi is None else max(hi - 1, 0))
+        values = {first.sym: index // second.extent, second.sym: index % second.extent}
+    loops: list[tuple[Kind, DimExpr, Dim]] = [("parallel", index, extent)]
+    return loops + [("serial", a.index, a.extent) for a in rest], values
+
+
 Body = Callable[[Dim, int], list[Stmt]]
 
 

@@ -13,7 +13,7 @@ from ..algorithm import Const, Expr, IndexLike, Load, Var, rebuild
 from ..codegen.kernel.ir import Alloc, Buffer, Call, Fail, Let, Stmt, Store
 from ..dims import Dim, DimExpr, Sym, bounds, coefficient, substitute
 from ..target import Target
-from .loops import LoopAxis, Nest, flat, loop, tiled
+from .loops import LoopAxis, Nest, flat, loop, shared_loops, tiled
 
 
 def schedule_map(nest: Nest, target: Target) -> list[Stmt]:
@@ -94,16 +94,11 @@ def _rows(nest: Nest, outer: list[LoopAxis], inner: LoopAxis, lanes: int) -> lis
     if not outer:
         return along({}, "parallel")
 
-    def down(axes: list[LoopAxis], values: dict[Sym, Dim]) -> list[Stmt]:
-        if not axes:
-            return along(values, "serial")
-        first, *others = axes
-        kind = "parallel" if first is outer[0] else "serial"
-        index = first.index
-        body = down(others, values)
-        return [loop(kind, index, 0, first.extent, body)]  # type: ignore[arg-type]
-
-    return down(outer, {})
+    loops, values = shared_loops(nest.names, outer)
+    body = along(values, "serial")
+    for kind, index, extent in reversed(loops):
+        body = [loop(kind, index, 0, extent, body)]
+    return body
 
 
 def _crossing(nest: Nest, inner: LoopAxis, lanes: int) -> tuple[Load, LoopAxis] | None:

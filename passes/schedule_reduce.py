@@ -29,7 +29,7 @@ from ..algorithm import (
     rebuild,
     walk,
 )
-from ..codegen.kernel.ir import Alloc, Buffer, Fail, Stmt, Store
+from ..codegen.kernel.ir import Alloc, Buffer, Fail, Kind, Stmt, Store
 from ..dims import (
     Dim,
     DimExpr,
@@ -47,7 +47,7 @@ from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
 from .clip import clip
-from .loops import LoopAxis, Nest, bind, loop, tiled
+from .loops import LoopAxis, Nest, bind, loop, shared_loops, tiled
 from .schedule_map import stored
 from .tiles import register_tile
 
@@ -301,16 +301,16 @@ class _Tiles:
 
     def outer(self, start: Dim, nv: int, active: Dim | None, share: bool) -> list[Stmt]:
         """Loops over the untiled result axes; the first is shared by threads if `share`."""
-        shared = self.others[0] if share and self.others else None
-
-        def down(axes: list[LoopAxis]) -> list[Stmt]:
-            if not axes:
-                return self.rows(start, nv, active, share and shared is None)
-            first, *rest = axes
-            kind = "parallel" if first is shared else "serial"
-            return [loop(kind, first.index, 0, first.extent, down(rest))]  # type: ignore[arg-type]
-
-        return down(self.others)
+        loops: list[tuple[Kind, DimExpr, Dim]] = [
+            ("serial", a.index, a.extent) for a in self.others
+        ]
+        self.outer_values: dict[Sym, Dim] = {}
+        if share and self.others:
+            loops, self.outer_values = shared_loops(self.nest.names, self.others)
+        body = self.rows(start, nv, active, share and not self.others)
+        for kind, index, extent in reversed(loops):
+            body = [loop(kind, index, 0, extent, body)]
+        return body
 
     def rows(self, start: Dim, nv: int, active: Dim | None, share: bool) -> list[Stmt]:
         if self.row is None:
@@ -324,6 +324,7 @@ class _Tiles:
     def block(self, values: dict[Sym, Dim], mr: int, start: Dim, nv: int,
               active: Dim | None) -> list[Stmt]:  # fmt: skip
         """One register tile: clear, accumulate over all steps, write."""
+        values = {**self.outer_values, **values}
         combine = self.nest.stage.combine
         assert combine is not None and self.nest.stage.term is not None
         shape = (mr, nv, self.lanes) if nv else (mr,)
@@ -344,7 +345,7 @@ class _Tiles:
 
         body = self.sweep(mr, nv, reading, values, start, step)
         for a in reversed(self.steps):
-            lo, hi = limits[a.sym]
+            lo, hi = (substitute(d, self.outer_values) for d in limits[a.sym])
             body = [loop("serial", a.index, lo, hi, body)]
         out += body
 
