@@ -16,6 +16,7 @@ from ..algorithm import Expr
 from ..dims import Dim, Sym, as_sym, bounds, ceildiv, substitute
 from ..dtypes import bool_, int64
 from ..errors import InternalError
+from .bounds import CheckedExpressions
 from .expressions import Expressions, Lanes, Operand
 from .kernel.ir import (
     Alloc,
@@ -45,17 +46,21 @@ class EmittedFunction:
     declarations: frozenset[str]
 
 
-def emit_kernel(kernel: Kernel, attributes: str, linkage: str = "internal") -> EmittedFunction:
-    """The LLVM function for `kernel`. `attributes`: CPU and tuning, as function attributes."""
-    return _Emitter(kernel).run(attributes, linkage)
+def emit_kernel(
+    kernel: Kernel, attributes: str, linkage: str = "internal", check_bounds: bool = False
+) -> EmittedFunction:
+    """The LLVM function for `kernel`. `attributes`: CPU and tuning, as function attributes.
+    `check_bounds`: see `bounds`."""
+    return _Emitter(kernel, check_bounds).run(attributes, linkage)
 
 
 class _Emitter:
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, check_bounds: bool) -> None:
         self.kernel = kernel
         self.out = FunctionText()
         self.buffers: dict[str, Buffer] = {}
-        self.ex = Expressions(self.out, self.buffers)
+        kind = CheckedExpressions if check_bounds else Expressions
+        self.ex = kind(self.out, self.buffers)
 
     def run(self, attributes: str, linkage: str) -> EmittedFunction:
         params = ["ptr %error", "i64 %site", "i64 %part", "i64 %parts"]
@@ -150,7 +155,7 @@ class _Emitter:
         lanes = ex.lanes
         data = any(isinstance(i, Expr) for i in s.indices)
         varying = lanes is not None and (ex.varies(s.value) or ex.lane_stride(b, s.indices) != 0)
-        mask = None if s.mask is None else ex.value(s.mask)
+        mask = ex.guarded(b, s.indices, None if s.mask is None else ex.value(s.mask))
         if lanes is None or not varying:
             x = self.to_memory(ex.value(s.value).text, b, 1)
             pointer = ex.pointer(b, s.indices)

@@ -23,7 +23,7 @@ from ..algorithm import (
     children,
 )
 from ..dims import Atom, Dim, DimExpr, Op, Sym, bounds, coefficient, free_symbols, substitute
-from ..dtypes import DType, float32, int64
+from ..dtypes import DType, bool_, float32, int64
 from ..errors import InternalError
 from .arithmetic import Arithmetic
 from .kernel.ir import Buffer
@@ -378,7 +378,7 @@ class Expressions(Arithmetic):
         buffer = self.buffers[e.buffer]
         varying = self.varies(e)
         m = memory_type(buffer.dtype)
-        mask = None if e.mask is None else self.value(e.mask)
+        mask = self.guarded(buffer, e.indices, None if e.mask is None else self.value(e.mask))
         if not varying:
             pointer = self.pointer(buffer, e.indices)
             if mask is not None:
@@ -408,7 +408,7 @@ class Expressions(Arithmetic):
                                     f"<{n} x i1> {lane_mask}, {t} zeroinitializer)")  # fmt: skip
             return Operand(self.from_memory(raw, buffer.dtype, n), n)
         if mask is not None:
-            lane_mask = self._both(lane_mask, self.splat(mask, e.mask.dtype), n)  # type: ignore[union-attr]
+            lane_mask = self._both(lane_mask, self.splat(mask, bool_), n)
         pointers = self.pointers_of(buffer, e.indices)
         name = f"llvm.masked.gather.v{n}{_suffix(m)}.v{n}p0"
         self.out.declarations.add(f"declare {t} @{name}(<{n} x ptr>, <{n} x i1>, {t})")
@@ -416,6 +416,12 @@ class Expressions(Arithmetic):
         raw = self.out.emit(f"call {t} @{name}(<{n} x ptr> align {size} {pointers}, "
                             f"<{n} x i1> {every}, {t} zeroinitializer)")  # fmt: skip
         return Operand(self.from_memory(raw, buffer.dtype, n), n)
+
+    def guarded(
+        self, buffer: Buffer, indices: tuple[IndexLike, ...], mask: Operand | None
+    ) -> Operand | None:
+        """The mask of an access; `bounds.CheckedExpressions` looks at the indices as well."""
+        return mask
 
     def _both(self, a: str | None, b: str, n: int) -> str:
         return b if a is None else self.out.emit(f"and <{n} x i1> {a}, {b}")

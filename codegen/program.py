@@ -10,6 +10,7 @@ over the native frame documented in `codegen.kernel.program`.
 
 from __future__ import annotations
 
+from .. import config
 from ..dims import Dim, Sym, as_sym
 from ..target import Target
 from .clock import counter
@@ -41,6 +42,7 @@ def emit_module(programs: list[Program], target: Target, linkage: str = "") -> s
     """One LLVM module for programs that share kernels. `linkage`: of the entry points."""
     parts = [f'target triple = "{target.triple}"',
              f"{ZEROS} = internal constant [{ZERO_BYTES} x i8] zeroinitializer, align 64"]  # fmt: skip
+    check_bounds = config.integer("check_bounds") > 0
     declarations: set[str] = set()
     seen: set[str] = set()
     for p in programs:
@@ -48,7 +50,7 @@ def emit_module(programs: list[Program], target: Target, linkage: str = "") -> s
             if k.name in seen:
                 continue
             seen.add(k.name)
-            made = emit_kernel(k, target.attributes + " noinline")
+            made = emit_kernel(k, target.attributes + " noinline", check_bounds=check_bounds)
             declarations |= made.declarations
             parts.append(made.text)
     for p in programs:
@@ -143,7 +145,7 @@ class _Entry:
         """Runs the phases in order; leaves at the first error, before anything is committed."""
         text, ex = self.begin()
         text.line(f"store i64 {NO_ERROR - (1 << 64)}, ptr %frame, align 8")
-        can_fail = bool(self.program.sites)
+        can_fail = bool(self.program.sites) or config.integer("check_bounds") > 0
         if phases:
             threads = self.field(text, THREADS, "i64")
             fork = self.field(text, PARALLEL_FOR, "ptr")

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 def key(function: Function, target: Target, level: int) -> str:
     """The name of the cache entry of a function."""
-    return cache.key(show(function), repr(target), str(level), _foreign_ops(function))
+    checked = config.setting("check_bounds")
+    return cache.key(show(function), repr(target), str(level), checked, _foreign_ops(function))
 
 
 def _foreign_ops(function: Function) -> str:

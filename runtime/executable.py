@@ -19,7 +19,7 @@ from ..codegen.emit import INDEX_BITS, NO_ERROR
 from ..codegen.kernel import program as frame_layout
 from ..dims import evaluate
 from ..dtypes import Array
-from ..errors import RunError, UserError
+from ..errors import InternalError, RunError, UserError
 from . import cache, native
 from .arguments import checked, overlap, results
 from .fastcall import ArgPlan, DimPlan, FastCall, supported
@@ -321,6 +321,8 @@ class Executable:
 
     def failure(self, word: int, dims: dict[str, int]) -> UserError:
         """The error a run recorded."""
+        if word >> INDEX_BITS >= len(self.manifest.sites):
+            raise InternalError(f"{self.manifest.name}: a kernel reached outside of its buffers")
         site = self.manifest.sites[word >> INDEX_BITS]
         index = word & ((1 << INDEX_BITS) - 1)
         return explain(site, index, dims)
