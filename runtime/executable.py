@@ -243,18 +243,35 @@ class Executable:
         finally:
             self._end()
 
-    def quick(self) -> Callable[[tuple[Any, ...]], Array | None]:
-        """`run_fast` for programs with one result of known size that write no variables, without
-        the calls in between: a third less. Never succeeds for other programs."""
-        if self._one is None or self.written:
-            return lambda arrays: None
-        (shape, dtype), state, readers = self._one, self.state, self.state.readers
+    def quick(self) -> Callable[[tuple[Any, ...], Array | None], Array | None]:
+        """`run_fast` for programs with one result that write no variables, without the calls in
+        between: a third less. Never succeeds for other programs."""
+        if len(self._plan) != 1 or self.written:
+            return lambda arrays, out: None
+        (sizes, dtype), state, readers = self._plan[0], self.state, self.state.readers
+        varying = [k for k, d in enumerate(sizes) if d.__class__ is not int]
+        if len(varying) > 1:
+            return lambda arrays, out: None
+        at = varying[0] if varying else len(sizes)
+        fixed = tuple(sizes)
+        head, tail = fixed[:at], fixed[at + 1 :]
+        source, axis = fixed[at] if varying else (0, 0)
+        apart = self._apart
 
-        def run(arrays: tuple[Any, ...]) -> Array | None:
+        def run(arrays: tuple[Any, ...], out: Array | None) -> Array | None:
             fast = self._fast
             if fast is None:
                 return None
-            out = _empty(shape, dtype)
+            if out is not None:
+                if not apart(arrays, (out,)):
+                    return None
+            elif varying:
+                try:
+                    out = _empty((*head, arrays[source].shape[axis], *tail), dtype)
+                except (AttributeError, IndexError, ValueError):
+                    return None
+            else:
+                out = _empty(fixed, dtype)
             readers.append(None)
             try:
                 if state.writes or (self._prepared_at != state.changes and self.stale()):

@@ -119,8 +119,8 @@ class Session:
                 raise FeedError(f"{count} arrays are needed, {len(arrays)} were given")
             if order:
                 arrays = tuple([arrays[k] for k in order])
-            if single and out is None:
-                result = quick(arrays)
+            if single:
+                result = quick(arrays, out)
                 if result is not None:
                     return result
             given = None if out is None else [out] if single else found.flat(out)
