@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import lru_cache
 
 import llvmlite.binding as llvm
@@ -10,15 +11,20 @@ from ..errors import InternalError
 from ..target import Target
 
 
-@lru_cache(maxsize=1)
-def _initialize() -> None:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+@lru_cache(maxsize=2)
+def _initialize(own: bool) -> None:
+    """Makes this machine's kind of processor known to LLVM, or every kind, which takes 10 MiB."""
+    if own:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
 
 
 @lru_cache(maxsize=8)
 def _machine(target: Target) -> llvm.TargetMachine:
-    _initialize()
+    _initialize(target.triple.split("-")[0] == platform.machine())
     found = llvm.Target.from_triple(target.triple)
     return found.create_target_machine(cpu=target.cpu, features=target.features, opt=2,
                                        reloc="pic", codemodel="small")  # fmt: skip
