@@ -384,11 +384,14 @@ _counter = 0
 
 
 def axis(extent: Dim, name: str = "i") -> Axis:
-    """A new axis over `0..extent`, with a name no other axis has."""
+    """A new axis over `0..extent`, with a name no other axis has. Names sort as they were made, so
+    that normal forms do not depend on how many were made before."""
     global _counter
     _counter += 1
     _, hi = _dims.bounds(extent)
-    return Axis(_dims.sym(f"{name}{_counter}", 0, None if hi is None else max(hi - 1, 0)), extent)
+    return Axis(
+        _dims.sym(f"{name}{_counter:09d}", 0, None if hi is None else max(hi - 1, 0)), extent
+    )
 
 
 def as_expr(x: Any, beside: DType | None = None) -> Expr:
