@@ -33,8 +33,7 @@ from .kernel.ir import (
 )
 from .llvm_text import FunctionText, Scope, memory_type, splat_constant, value_type
 
-SITE_BITS = 20  # an error word is site << 44 | index; the smallest one of a run is reported
-INDEX_BITS = 44
+INDEX_BITS = 44  # an error word is site << 44 | index; the smallest one of a run is reported
 
 
 @dataclass(frozen=True)

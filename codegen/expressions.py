@@ -263,10 +263,6 @@ class Expressions(Arithmetic):
 
     # --- expressions ------------------------------------------------------------------------
 
-    def vector(self, e: Expr) -> str:
-        """`e` with one element per lane."""
-        return self.splat(self.value(e), e.dtype)
-
     def value(self, e: Expr) -> Operand:
         """`e` as an SSA value; scalar where lanes agree."""
         if isinstance(e, Const):
