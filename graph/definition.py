@@ -361,25 +361,28 @@ def named(value: Value, name: str) -> Value:
     return graph.set_name(value, name)
 
 
-def initial_values(graph: Graph, seed: int | None = None,
-                   known: Collection[str] = ()) -> dict[str, Array]:  # fmt: skip
-    """Every variable's initial value, apart from variables already `known`. Depends on the seed
-    and the variable's name only."""
-    out: dict[str, Array] = {}
+def initial_values(graph: Graph, seed: int | None = None) -> dict[str, Array]:
+    """Every variable's initial value. Depends on the seed and the variable's name only."""
+    return {name: value.copy() for name, value in starts(graph, seed)}
+
+
+def starts(graph: Graph, seed: int | None = None,
+           known: Collection[str] = ()) -> Iterator[tuple[str, Array]]:  # fmt: skip
+    """As `initial_values`, without those already `known`: one by one, as they may be large, and
+    only to be read, as some are the graph's own."""
     for name, info in list(graph.variables.items()):
         if name in known:
             continue
+        if not callable(info.initial):
+            yield name, info.initial
+            continue
         op = _variable_op(info.value)
-        if callable(info.initial):
-            entropy = [graph.seed if seed is None else seed, *name.encode()]
-            shape = tuple(d for d in op.shape if isinstance(d, int))
-            made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
-            if made.shape != shape:
-                raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
-            out[name] = np.ascontiguousarray(made, dtype=op.dtype.numpy)
-        else:
-            out[name] = np.array(info.initial, dtype=op.dtype.numpy)
-    return out
+        entropy = [graph.seed if seed is None else seed, *name.encode()]
+        shape = tuple(d for d in op.shape if isinstance(d, int))
+        made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+        if made.shape != shape:
+            raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
+        yield name, np.ascontiguousarray(made, dtype=op.dtype.numpy)
 
 
 def group(graph: Graph, token: Value, updates: Sequence[tuple[Value, Value]]) -> Value:

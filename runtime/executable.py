@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import config
-from ..codegen.emit import INDEX_BITS, NO_ERROR
-from ..codegen.kernel import program as frame_layout
+from ..codegen.kernel import frame as layout
 from ..dims import evaluate
 from ..dtypes import Array
 from ..errors import InternalError, RunError, UserError
@@ -58,7 +57,7 @@ class Frame:
         if nbytes > self.arena_bytes:
             self.arena = aligned(nbytes)
             self.arena_bytes = nbytes
-            self.set(frame_layout.ARENA, int(self.arena.ctypes.data))
+            self.set(layout.ARENA, int(self.arena.ctypes.data))
 
 
 class Executable:
@@ -102,7 +101,9 @@ class Executable:
         self._one = self._plan[0] if self.static and len(self._plan) == 1 else None
         self._known_apart: list[weakref.ref[Any]] = []
         self._uses_state = bool(manifest.variables) or self._prepare is not None
-        self._can_be_fast = self._fits_fast_call()
+        self._fast_symbol = 0  # compiled now: a program that runs has memory of its own
+        if self._fits_fast_call():
+            self._fast_symbol = native.address(native.support(), "fm_pycall")
         self._fast: Callable[..., int] | None = None
         self._fast_caps: dict[str, int] = {}
         self.clock: Array | None = None  # readings of a profile
@@ -120,16 +121,16 @@ class Executable:
 
     def new_frame(self) -> Frame:
         f = Frame(self)
-        f.set(frame_layout.PARALLEL_FOR, native.parallel_for() if self.threads > 1 else 0)
-        f.set(frame_layout.THREADS, self.threads)
-        f.set(frame_layout.VARIABLES, ctypes.addressof(self.variable_table))
-        f.set(frame_layout.CONSTANTS, ctypes.addressof(self.constant_table))
-        f.set(frame_layout.PREPARED, int(self.prepared.ctypes.data))
+        f.set(layout.PARALLEL_FOR, native.parallel_for() if self.threads > 1 else 0)
+        f.set(layout.THREADS, self.threads)
+        f.set(layout.VARIABLES, ctypes.addressof(self.variable_table))
+        f.set(layout.CONSTANTS, ctypes.addressof(self.constant_table))
+        f.set(layout.PREPARED, int(self.prepared.ctypes.data))
         if self._host is not None:
-            f.set(frame_layout.HOST, ctypes.cast(self._host, ctypes.c_void_p).value or 0)
+            f.set(layout.HOST, ctypes.cast(self._host, ctypes.c_void_p).value or 0)
         if self.clock is not None:
             f.clock = self.clock
-            f.set(frame_layout.PROFILE, int(self.clock.ctypes.data))
+            f.set(layout.PROFILE, int(self.clock.ctypes.data))
         return f
 
     def show(self, _user: int, number: int, data: int, dims: int) -> None:
@@ -166,8 +167,8 @@ class Executable:
         f = self.frame()
         f.need(evaluate(m.arena_bytes, dims))
         for k, a in enumerate((*arrays, *outs)):
-            f.set(frame_layout.ARGUMENTS + 8 * k, int(a.ctypes.data))
-        base = frame_layout.ARGUMENTS + 8 * (len(arrays) + len(outs))
+            f.set(layout.ARGUMENTS + 8 * k, int(a.ctypes.data))
+        base = layout.ARGUMENTS + 8 * (len(arrays) + len(outs))
         for k, s in enumerate(m.symbols):
             f.set(base + 8 * k, dims[s.name])
         try:
@@ -194,7 +195,7 @@ class Executable:
         finally:
             self._end()
         if status != 0:
-            raise self.failure(int(f.memory[0]) & NO_ERROR, dims)
+            raise self.failure(int(f.memory[0]) & layout.NO_ERROR, dims)
 
     def renew(self, f: Frame) -> None:
         """Computes prepared values again if what they come from was written."""
@@ -202,7 +203,7 @@ class Executable:
         with self._preparing:  # readers of one state run side by side
             if self.stale():
                 if self._prepare(f.address) != 0:
-                    raise self.failure(int(f.memory[0]) & NO_ERROR, {})
+                    raise self.failure(int(f.memory[0]) & layout.NO_ERROR, {})
                 self._prepared_versions = tuple([self.state.versions[n] for n in self._sources])
 
     # --- the fast path ----------------------------------------------------------------------
@@ -308,22 +309,22 @@ class Executable:
     def enable_fast(self, dims: dict[str, int]) -> None:
         """Prepares the native call for dims up to these."""
         m = self.manifest
-        if not self._can_be_fast or self.clock is not None:
+        if not self._fast_symbol or self.clock is not None:
             return
         caps = {s.name: max(dims[s.name], self._fast_caps.get(s.name, 0)) for s in m.symbols}
         if self._fast is not None and caps == self._fast_caps:
             return
         f = self.new_frame()  # the one in use may be running
         f.need(evaluate(m.arena_bytes, caps))
-        base = frame_layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
+        base = layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
         plans = {s.name: DimPlan(base + 8 * k, s.lo, caps[s.name], s.multiple)
                  for k, s in enumerate(m.symbols)}  # fmt: skip
         args = [ArgPlan(a.dtype.numpy, tuple(d if isinstance(d, int) else str(plain_symbol(d))
-                                             for d in a.shape), frame_layout.ARGUMENTS + 8 * k,
+                                             for d in a.shape), layout.ARGUMENTS + 8 * k,
                         writable=k >= len(m.inputs))
                 for k, a in enumerate((*m.inputs, *m.outputs))]  # fmt: skip
-        call = FastCall(native.address(native.support(), "fm_pycall"), self.entry, f.address,
-                        8 * f.words, args, plans, release_gil=True, owner=(f, self.library))  # fmt: skip
+        call = FastCall(self._fast_symbol, self.entry, f.address, 8 * f.words, args, plans,
+                        release_gil=True, owner=(f, self.library))  # fmt: skip
         self._fast, self._fast_caps = call.call, caps
 
     def _fits_fast_call(self) -> bool:
@@ -338,10 +339,10 @@ class Executable:
 
     def failure(self, word: int, dims: dict[str, int]) -> UserError:
         """The error a run recorded."""
-        if word >> INDEX_BITS >= len(self.manifest.sites):
+        if word >> layout.INDEX_BITS >= len(self.manifest.sites):
             raise InternalError(f"{self.manifest.name}: a kernel reached outside of its buffers")
-        site = self.manifest.sites[word >> INDEX_BITS]
-        index = word & ((1 << INDEX_BITS) - 1)
+        site = self.manifest.sites[word >> layout.INDEX_BITS]
+        index = word & ((1 << layout.INDEX_BITS) - 1)
         return explain(site, index, dims)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from .. import config
 from ..dtypes import Array
 from ..errors import ConfigError, FeedError, FetchError, GraphError
-from ..graph.definition import Graph, current_graph, initial_values
+from ..graph.definition import Graph, current_graph, starts
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
 from ..graph.ops.source import Constant
@@ -54,7 +54,7 @@ class Session:
         self.threads = threads or native.default_threads()
         self.level = config.integer("level") if level is None else level
         self.seed = seed
-        self._state = State(initial_values(self.graph, seed))
+        self._state = State(starts(self.graph, seed))
         self._signatures: dict[Any, _Signature] = {}
         self._executables: dict[Any, Executable] = {}
         self._lock = threading.RLock()
@@ -64,7 +64,7 @@ class Session:
         """The variables, those too that joined the graph after this session was made."""
         if len(self.graph.variables) != len(self._state.arrays):
             with self._lock:
-                self._state.add(initial_values(self.graph, self.seed, self._state.arrays))
+                self._state.add(starts(self.graph, self.seed, self._state.arrays))
         return self._state
 
     def __enter__(self) -> Session:
