@@ -314,7 +314,7 @@ class Executable:
         caps = {s.name: max(dims[s.name], self._fast_caps.get(s.name, 0)) for s in m.symbols}
         if self._fast is not None and caps == self._fast_caps:
             return
-        f = self.new_frame()  # the one in use may be running
+        f = self.frame()  # from now on the fast call's own
         f.need(evaluate(m.arena_bytes, caps))
         base = layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
         plans = {s.name: DimPlan(base + 8 * k, s.lo, caps[s.name], s.multiple)
