@@ -18,6 +18,7 @@ from ..config import DEFAULT_SEED
 from ..dims import Dim, DimExpr, free_symbols, sym
 from ..dtypes import Array, DType, as_dtype, float32
 from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
+from .clone import clone
 from .ir import CALLS, Function, Interner, Layout, Node, Shape, Value, topological
 from .ops.base import Op, graph_function
 from .ops.registry import load_all
@@ -138,8 +139,6 @@ class Graph(Interner):
         outputs: Iterable[Value | str] | None = None, name: str | None = None,
     ) -> Graph:  # fmt: skip
         """`fm.clone` of this graph: a copy, some values replaced, for fine-tuning."""
-        from .clone import clone
-
         return clone(self, replace, outputs, name)
 
     def find(self, name: str) -> Value:

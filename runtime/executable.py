@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from .. import config
 from ..codegen.kernel import frame as layout
+from ..codegen.pycall import MISMATCH
 from ..dims import evaluate
 from ..dtypes import Array
 from ..errors import InternalError, RunError, UserError
@@ -32,6 +31,11 @@ _MESSAGES = {
     "zero_division": "integer division by zero",
     "check": "check failed",
 }
+
+
+def _not_yet(*_arrays: Any) -> int:
+    """The fast call before there is one."""
+    return MISMATCH
 
 
 class Frame:
@@ -98,18 +102,14 @@ class Executable:
         self._plan: list[tuple[list[Any], np.dtype[Any]]] = [
             ([d if isinstance(d, int) else sources.get(str(plain_symbol(d))) for d in a.shape],
              a.dtype.numpy) for a in manifest.outputs]  # fmt: skip
-        self._one = self._plan[0] if self.static and len(self._plan) == 1 else None
-        self._known_apart: list[weakref.ref[Any]] = []
         self._uses_state = bool(manifest.variables) or self._prepare is not None
         self._fast_symbol = 0  # compiled now: a program that runs has memory of its own
         if self._fits_fast_call():
             self._fast_symbol = native.address(native.support(), "fm_pycall")
-        self._fast: Callable[..., int] | None = None
+        self._fast: Callable[..., int] = _not_yet
         self._fast_caps: dict[str, int] = {}
         self.clock: Array | None = None  # readings of a profile
-        self._report = config.integer("debug") >= 2
-        if self._report:
-            self.start_clock()
+        self.ran: Callable[[dict[str, int]], None] | None = None  # told of every run's dims
 
     # --- runs -------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Executable:
         after each of the manifest's steps, at the end. One run at a time."""
         self.clock = np.zeros(len(self.manifest.steps) + 2, np.int64)
         self._free.clear()
-        self._fast = None
+        self._fast = _not_yet
         return self.clock
 
     def stop_clock(self) -> None:
@@ -175,11 +175,9 @@ class Executable:
             self.enter(f, lambda: self._call(f.address), dims)
         finally:
             self._free.append(f)
-        if self._report and self.clock is not None:
-            from .profile import print_run
-
-            print_run(m, self.clock, dims, self.threads)
-        if self._fast is None or not self.static:
+        if self.ran is not None:
+            self.ran(dims)
+        if self._fast is _not_yet or not self.static:
             self.enable_fast(dims)
         return outs
 
@@ -208,20 +206,13 @@ class Executable:
 
     # --- the fast path ----------------------------------------------------------------------
 
-    def run_fast(self, inputs: Sequence[Any], given: Sequence[Array | None] | None = None
-                 ) -> list[Array] | None:  # fmt: skip
+    def run_fast(self, inputs: Sequence[Any], given: list[Array | None] | None = None
+                 ) -> list[Any] | None:  # fmt: skip
         """As `run`, where arguments fit exactly and nothing fails. None: nothing happened, and
         `run` does it, or says why it cannot be done."""
-        fast = self._fast
-        if fast is None:
-            return None
         outs: list[Any]
         if given is not None:
-            if not self._apart(inputs, given):
-                return None
-            outs = list(given)
-        elif self._one is not None:
-            outs = [_empty(*self._one)]
+            outs = given
         elif self.static:
             outs = [_empty(s, d) for s, d in self._plan]
         else:
@@ -231,12 +222,12 @@ class Executable:
             except (AttributeError, IndexError, ValueError):
                 return None
         if not self._uses_state:
-            return outs if fast(*inputs, *outs) == 0 else None
+            return outs if self._fast(*inputs, *outs) == 0 else None
         self._begin()
         try:
             if self._prepared_at != self.state.changes and self.stale():
                 return None
-            if fast(*inputs, *outs) != 0:
+            if self._fast(*inputs, *outs) != 0:
                 return None
             if self.written:
                 self.state.touched(self.written)
@@ -244,59 +235,44 @@ class Executable:
         finally:
             self._end()
 
-    def quick(self) -> Callable[[tuple[Any, ...], Array | None], Array | None]:
-        """`run_fast` for programs with one result that write no variables, without the calls in
-        between: a third less. Never succeeds for other programs."""
+    def quick(self, slow: Callable[[tuple[Any, ...], Any], Any]) -> Callable[..., Any] | None:
+        """A function of the inputs, and of memory for the result as `out`, for programs with one
+        result that write no variables: `run_fast` without the calls in between, half the cost.
+        What it cannot do goes to `slow(inputs, out)`. None for other programs."""
         if len(self._plan) != 1 or self.written:
-            return lambda arrays, out: None
+            return None
         (sizes, dtype), state, readers = self._plan[0], self.state, self.state.readers
         varying = [k for k, d in enumerate(sizes) if d.__class__ is not int]
         if len(varying) > 1:
-            return lambda arrays, out: None
+            return None
         at = varying[0] if varying else len(sizes)
         fixed = tuple(sizes)
         head, tail = fixed[:at], fixed[at + 1 :]
         source, axis = fixed[at] if varying else (0, 0)
-        apart = self._apart
 
-        def run(arrays: tuple[Any, ...], out: Array | None) -> Array | None:
-            fast = self._fast
-            if fast is None:
-                return None
-            if out is not None:
-                if not apart(arrays, (out,)):
-                    return None
-            elif varying:
-                try:
-                    out = _empty((*head, arrays[source].shape[axis], *tail), dtype)
-                except (AttributeError, IndexError, ValueError):
-                    return None
-            else:
-                out = _empty(fixed, dtype)
+        def call(*arrays: Any, out: Any = None) -> Any:
+            result = out
+            if result is None:
+                if not varying:
+                    result = _empty(fixed, dtype)
+                else:
+                    try:
+                        result = _empty((*head, arrays[source].shape[axis], *tail), dtype)
+                    except (AttributeError, IndexError, ValueError):
+                        return slow(arrays, None)
             readers.append(None)
             try:
                 if state.writes or (self._prepared_at != state.changes and self.stale()):
-                    return None
-                return out if fast(*arrays, out) == 0 else None
+                    pass
+                elif self._fast(*arrays, result) == 0:
+                    return result
             finally:
                 readers.pop()
                 if state.writes:
                     state.wake()
+            return slow(arrays, out)
 
-        return run
-
-    def _apart(self, inputs: Sequence[Any], given: Sequence[Array | None]) -> bool:
-        """Whether all are arrays that share no memory: remembered for the last ones. FeedError
-        where they do."""
-        arrays = (*inputs, *given)
-        known = self._known_apart
-        if len(known) == len(arrays) and all(r() is a for r, a in zip(known, arrays)):
-            return True
-        if not all(a.__class__ is np.ndarray for a in arrays):
-            return False
-        overlap([*inputs, *self._homes], given)
-        self._known_apart = [weakref.ref(a) for a in arrays]
-        return True
+        return call
 
     def stale(self) -> bool:
         """Whether prepared values must be computed before a run. Within a turn only."""
@@ -312,7 +288,7 @@ class Executable:
         if not self._fast_symbol or self.clock is not None:
             return
         caps = {s.name: max(dims[s.name], self._fast_caps.get(s.name, 0)) for s in m.symbols}
-        if self._fast is not None and caps == self._fast_caps:
+        if self._fast is not _not_yet and caps == self._fast_caps:
             return
         f = self.frame()  # from now on the fast call's own
         f.need(evaluate(m.arena_bytes, caps))
