@@ -85,8 +85,10 @@ class Measured:
 
 def environment(cache: str) -> dict[str, str]:
     """What the workers see. NumPy's OpenBLAS does not know some processors with AVX-512, or is told
-    by the surroundings to take AVX2 kernels: here it takes the best there are."""
+    by the surroundings to take AVX2 kernels: here it takes the best there are. Python keeps the
+    byte code of modules it has read, as it does for packages that were installed."""
     found = {**os.environ, "FLOWMILL_CACHE": cache, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
     view = HERE.parent / ".view"
     found["PYTHONPATH"] = os.pathsep.join(
         [str(HERE), *([str(view)] if view.is_dir() else []), os.environ.get("PYTHONPATH", "")]
