@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,7 +55,10 @@ def _variable_op(v: Value) -> Variable:
 
 
 class Graph(Interner):
-    """A graph under definition; use as a context: `with fm.Graph() as g:`."""
+    """A graph under definition; use as a context: `with fm.Graph() as g:`.
+
+    `seed`: of initializers and random values, unless a session has one of its own.
+    """
 
     def __init__(self, name: str = "graph", seed: int = DEFAULT_SEED) -> None:
         load_all()  # operators and gradients find each other's functions by name
@@ -62,7 +66,7 @@ class Graph(Interner):
         if not name.isidentifier():
             raise GraphError(f"a graph's name must be an identifier, {name!r} is not")
         self.graph_name = name
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.values: dict[str, Value] = {}
         self.inputs: dict[str, Value] = {}
         self.variables: dict[str, VariableInfo] = {}
@@ -358,6 +362,17 @@ def named(value: Value, name: str) -> Value:
     if not isinstance(graph, Graph):
         raise GraphError(f"{value!r} is not part of a graph under definition")
     return graph.set_name(value, name)
+
+
+def checked_seed(seed: Any) -> int:
+    """The seed as a number. ConfigError unless it is an integer from 0."""
+    try:
+        number = index(seed)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ConfigError(f"a seed is an integer from 0, not {seed!r}")
+    return number
 
 
 def initial_values(graph: Graph, seed: int | None = None) -> dict[str, Array]:

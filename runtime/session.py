@@ -15,7 +15,7 @@ from typing import Any
 from .. import config
 from ..dtypes import Array
 from ..errors import ConfigError, FeedError, FetchError, GraphError
-from ..graph.definition import Graph, current_graph, starts
+from ..graph.definition import Graph, checked_seed, current_graph, starts
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
 from ..graph.ops.source import Constant
@@ -43,7 +43,8 @@ class Session:
 
     `threads`: how many the kernels may use, the caller's included (None: what affinity and cgroup
     allow). The bits of every result are the same for any number. `level`: 2 optimises, 0 runs the
-    unoptimised oracle. `seed`: of the variables' initial values.
+    unoptimised oracle. `seed`: of initializers and random values (None: the graph's; given arrays,
+    as all variables of a loaded graph have them, stay as they are).
     """
 
     def __init__(self, graph: Graph | None = None, threads: int | None = None,
@@ -53,8 +54,8 @@ class Session:
         self.graph = graph if graph is not None else current_graph()
         self.threads = threads or native.default_threads()
         self.level = config.integer("level") if level is None else level
-        self.seed = seed
-        self._state = State(starts(self.graph, seed))
+        self.seed = None if seed is None else checked_seed(seed)
+        self._state = State(starts(self.graph, self.seed))
         self._signatures: dict[Any, _Signature] = {}
         self._executables: dict[Any, Executable] = {}
         self._lock = threading.RLock()

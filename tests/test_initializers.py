@@ -65,6 +65,25 @@ def test_values_depend_on_seed_and_name_only() -> None:
     assert (start(2, False)["fc/kernel"] != one["fc/kernel"]).any()
 
 
+def test_the_seed_of_a_session_counts_before_its_graphs() -> None:
+    with fm.Graph(seed=1) as g:
+        drawn = fm.layers.Dense(4, name="fc")(fm.input("x", (2, 3))) + fm.uniform((2, 4))
+
+    def results(seed: int | None) -> tuple[bytes, ...]:
+        session = fm.Session(g, seed=seed)
+        x = np.ones((2, 3), np.float32)
+        kernel, bits = session.get("fc/kernel"), session.get("random/state")
+        return kernel.tobytes(), bits.tobytes(), session.run(drawn, {"x": x}).tobytes()
+
+    assert results(None) == results(1)
+    assert all(a != b for a, b in zip(results(1), results(2), strict=True))
+    for seed in (-1, "one", 0.5):
+        with pytest.raises(fm.ConfigError, match="a seed is an integer from 0, not"):
+            fm.Graph(seed=seed)  # type: ignore[arg-type]
+        with pytest.raises(fm.ConfigError, match="a seed is an integer from 0, not"):
+            fm.Session(g, seed=seed)  # type: ignore[arg-type]
+
+
 def test_what_may_be_given() -> None:
     with fm.Graph() as g:
         x = fm.input("x", ("n", 3))

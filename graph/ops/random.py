@@ -4,8 +4,9 @@ Bits come from Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw: Paralle
 easy as 1, 2, 3; 2011), one block for every element: key (seed, op), counter (element in row-major
 order, run). How a tensor is laid out, split or recomputed cannot change a draw.
 
-A graph with random values has one hidden variable "random/state": uint32 [seed, run]. Fetching
-anything random adds one to `run` once, so that every run draws anew, and a restored state repeats.
+A graph with random values has one hidden variable "random/state": uint32 [seed, run], which starts
+as every variable does, from the seed of the session or the graph. Fetching anything random adds one
+to `run` once, so that every run draws anew, and a restored state repeats.
 """
 
 from __future__ import annotations
@@ -107,9 +108,12 @@ def state(graph: Graph) -> Value:
         return known.value
     value = graph.node(Variable(STATE, uint32, (2,), trainable=False), ()).outputs[0]
     graph.set_name(value, STATE)
-    seed = (graph.seed ^ graph.seed >> 32) & _WORD
-    graph.variables[STATE] = VariableInfo(value, np.array([seed, 0], np.uint32))
+    graph.variables[STATE] = VariableInfo(value, _first_state)
     return value
+
+
+def _first_state(generator: np.random.Generator, _shape: tuple[int, ...]) -> Array:
+    return np.array([generator.integers(1 << 32), 0], np.uint32)
 
 
 def random_bits(shape: Any, like: Value | None = None, words: int = 1) -> tuple[Value, ...]:

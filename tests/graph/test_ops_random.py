@@ -123,10 +123,17 @@ def test_dropout():
     assert abs((made == 0).mean() - 0.25) < 0.02
 
 
-def test_large_seeds_fold():
-    with Graph(seed=2**40 + 5) as graph:
-        rn.uniform((1,))
-    assert initial_values(graph)[rn.STATE].tolist() == [5 ^ 2**8, 0]
+def test_the_seed_of_graph_or_session():
+    """Large seeds count in full, and a session's seed counts before its graph's."""
+    first = []
+    for seed in (5, 2**40 + 5):
+        with Graph(seed=seed) as graph:
+            rn.uniform((1,))
+        first += [initial_values(graph, given)[rn.STATE].tolist() for given in (None, seed, 5, 6)]
+    own, same, five, six = first[:4]
+    assert own == same == five == first[6] != six == first[7]
+    assert first[4] == first[5] and len({x[0] for x in first}) == 3
+    assert all(run == 0 for _, run in first)
 
 
 @pytest.mark.parametrize("make, error, text", [
