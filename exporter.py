@@ -36,6 +36,8 @@ FORMAT = 1  # of the library's manifest
 _WEIGHTS = ("embed", "file", "caller")
 _KINDS = ("so", "o", "a")
 _LINKERS = (None, "cc", "zig")
+# Zig's names of targets, with the glibc that has the threads' functions in libc.so.6.
+_ZIG = {"x86_64": "x86_64-linux-gnu.2.34", "aarch64": "aarch64-linux-gnu.2.34"}
 
 
 def export(
@@ -51,7 +53,8 @@ def export(
     holds the values to begin with (None: the graph's initial values). `weights`: "embed" puts them
     into the library, "file" into `<stem>.weights`, which a program maps, "caller" leaves them to
     the program. `kinds`: "so", "o" (the code, and the weights as an object of their own), "a".
-    `linker`: None needs nothing installed; "cc" runs $CC (else cc), "zig" `python -m ziglang cc`.
+    `linker`: None needs nothing installed; "cc" runs $CC (else cc), which must know the target;
+    "zig" runs `python -m ziglang cc`, which knows them all.
 
     ExportError if a file cannot be written or a name not be used; nothing is left behind then.
     ConfigError for an option that does not exist.
@@ -208,8 +211,13 @@ def _linked(made: CompiledLibrary, soname: str, linker: str | None) -> bytes:
         name = f"{made.interface.name}_weights"
         return link_shared(made.code, soname=soname, exports=made.exports,
                            payload={name: made.image} if made.interface.embedded else {})  # fmt: skip
-    command = (shlex.split(os.environ.get("CC", "cc")) if linker == "cc"
-               else [sys.executable, "-m", "ziglang", "cc"])  # fmt: skip
+    triple = made.target.triple
+    if linker == "cc":
+        command = shlex.split(os.environ.get("CC", "cc"))
+        advice = f"$CC must be a compiler for {triple}"
+    else:
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", _ZIG[triple.split("-")[0]]]
+        advice = 'zig comes with the extra "export"'
     with tempfile.TemporaryDirectory() as folder:
         names = []
         for k, data in enumerate(made.objects.values()):
@@ -222,7 +230,7 @@ def _linked(made: CompiledLibrary, soname: str, linker: str | None) -> bytes:
                                    "-o", result, *names], capture_output=True, text=True)  # fmt: skip
         if done is None or done.returncode != 0:
             why = "it cannot be started" if done is None else done.stderr.strip()
-            raise ExportError(f"linking with {' '.join(command)} failed", why[:400],
+            raise ExportError(f"linking with {' '.join(command)} failed", why[:400], advice,
                               "linker=None needs no linker")  # fmt: skip
         return Path(result).read_bytes()
 
