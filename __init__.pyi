@@ -191,6 +191,7 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
+from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
 from .graph.sequential import Sequential as Sequential
 from .graph.state import assign as assign

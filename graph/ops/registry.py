@@ -21,6 +21,7 @@ FAMILIES = (
     "creation",
     "arrange",
     "indexing",
+    "sorting",
     "effects",
     "random",
     "fused",
