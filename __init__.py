@@ -71,6 +71,7 @@ _MODULES = {
     "optimizers": "graph.optimizers",
     "schedules": "graph.schedules",
     "initializers": "graph.initializers",
+    "onnx": "graph.formats.onnx.files",
 }
 _WHERE = {
     name: (module, attribute or name)

@@ -50,6 +50,7 @@ from .graph.definition import (
     variable as variable,
 )
 from .graph.formats.flowmill import load_graph as load_graph, save as save
+from .graph.formats.onnx import files as _onnx_files
 from .graph.gradients import gradients as gradients
 from .graph.ir import Function as Function, TensorType as TensorType, Value as Value
 from .graph.layers import catalogue as _catalogue, metrics as metrics, output as _output
@@ -203,6 +204,7 @@ _MODULES: dict[str, str]
 _WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
+onnx = _onnx_files
 abs = _abs
 divide = _div
 floor_divide = _floordiv
