@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ....dims import DimExpr
 from ....dtypes import Array, DType, bool_, float32, int32, int64
-from ....errors import Loc, ModelError, UserError
+from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
-from ...ir import CALLS, Shape, Value
+from ...ir import CALLS, Shape, TensorType, Value
 from ...ops.source import constant
 from .call import FEW, Call, Operand, Undetermined
 from .functions import bindings, expanded, resolved, schema_of
@@ -44,11 +44,12 @@ _MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDi
 @dataclass(frozen=True)
 class Options:
     """How a model is read: its file's name, for places in errors; where external data lie; values
-    of inputs; whether weights become trainable variables."""
+    of inputs, and shapes of those that state none; whether weights become trainable variables."""
 
     file: str
     folder: Path | None
     values: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int, ...]]
     trainable: bool
 
 
@@ -91,6 +92,7 @@ class Builder:
         }
         self.refusals: list[str] = []
         self.needed: dict[str, None] = {}  # inputs whose values must be known
+        self.shapeless: list[str] = []  # inputs whose shapes must be
         self.number = 0  # of the node at hand, counted in the order of conversion
         self.depth = 0
 
@@ -102,7 +104,7 @@ class Builder:
             self._initializers(proto, scope)
             self._inputs(proto, scope)
             self.nodes(proto.node, scope, self.versions)
-            if not self.needed or self.refusals:
+            if not (self.needed or self.shapeless) or self.refusals:
                 self._outputs(proto.output, scope)
         if self.refusals:
             many = f"{len(self.refusals)} of its nodes" if len(self.refusals) > 1 else "a node"
@@ -134,11 +136,14 @@ class Builder:
         for info in proto.input:
             given = self.options.values.get(info.name)
             if given is not None:
+                self._fits(info, given)
                 scope.operands[info.name] = self._weight(info.name, given)
             elif info.name not in scope.operands:
                 dtype, shape = self.type_of(info)
                 if shape is None:
-                    self.needed[info.name] = None
+                    shape = self.options.shapes.get(info.name)
+                if shape is None:
+                    self.shapeless.append(info.name)
                     scope.operands[info.name] = None
                     continue
                 value = input(info.name, shape, dtype)
@@ -165,6 +170,16 @@ class Builder:
             else:
                 shape.append(self.symbol(d.dim_param or f"{info.name}_{axis}"))
         return dtype, tuple(shape)
+
+    def _fits(self, info: ValueInfoProto, given: Array) -> None:
+        """FeedError where a value does not have the type of the input it is for."""
+        dtype, shape = self.type_of(info)
+        fits = shape is None or (given.ndim == len(shape) and all(
+            d == n for d, n in zip(shape, given.shape) if isinstance(d, int)))  # fmt: skip
+        if given.dtype != dtype.numpy or not fits:
+            wanted = f"{dtype}" if shape is None else str(TensorType(dtype, shape))
+            raise FeedError(f'the value for input "{info.name}" is {given.dtype}'
+                            f"{list(given.shape)}, the model takes {wanted}")  # fmt: skip
 
     def symbol(self, name: str) -> DimExpr:
         """The dimension called `name`, spelt so that flowmill's text can hold it."""

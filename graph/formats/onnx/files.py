@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ....dtypes import Array
 from ....errors import ModelError
 from ...definition import Graph
+from ...template import Template
 from .build import Builder, Options
 from .registry import load_all
 
@@ -26,17 +28,44 @@ _LARGEST = 1 << 31  # bytes of a protobuf
 
 def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None = None,
          trainable: bool = False) -> Graph:  # fmt: skip
-    """The graph of an ONNX model, from its path or its bytes."""
+    """The graph of an ONNX model, from its path or its bytes.
+
+    Inputs and outputs have the model's names, dimensions its names of dimensions; other tensors can
+    be fetched by name too. Nodes say in errors and profiles what they are called in the model.
+    `values` fixes inputs by name: they become constants. With `trainable`, weights of float types
+    become variables, to be trained further.
+
+    Where values that are fed decide shapes or algorithms (the axes of a reduction, say), the result
+    is a `graph.template.Template`: a session builds and compiles it once for each set of such
+    values. `values` given for all of them make it a plain graph, as exporting and dumping need.
+
+    ModelError where the file cannot be read or is malformed, and, listing every reason, where the
+    model cannot be converted.
+    """
     load_all()
     proto, file, folder = _parsed(model)
-    options = Options(file, folder, {k: np.asarray(v) for k, v in (values or {}).items()},
-                      trainable)  # fmt: skip
-    graph = Graph(_identifier(proto.graph.name or Path(file).stem))
-    builder = Builder(proto, graph, options)
-    builder.build()
-    if builder.needed:
-        raise ModelError(f"values of inputs {', '.join(builder.needed)} are needed")
-    return graph
+    name = _identifier(proto.graph.name or Path(file).stem)
+    fixed = {k: np.asarray(v) for k, v in (values or {}).items()}
+    unknown = set(fixed) - {info.name for info in proto.graph.input}
+    if unknown:
+        raise ModelError(f"{file} has no inputs {', '.join(sorted(unknown))} to give values for",
+                         f"it has {', '.join(info.name for info in proto.graph.input)}")  # fmt: skip
+
+    def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
+        made = Builder(proto, Graph(name), Options(file, folder, {**fixed, **known}, shapes,
+                                                   trainable))  # fmt: skip
+        made.build()
+        return made
+
+    def again(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
+              ) -> tuple[Graph, set[str]]:  # fmt: skip
+        made = build(known, shapes)
+        return made.graph, set(made.needed)
+
+    first = build({}, {})
+    if not first.needed and not first.shapeless:
+        return first.graph
+    return Template(first.graph, again, first.needed, first.shapeless)
 
 
 def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Path | None]:
