@@ -47,10 +47,11 @@ _NAMES = {
     "graph.ops.reduce":
         "Reduction all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std "
         "sum=sum_ var",
-    "graph.ops.shape": "broadcast_to concat expand_dims pad reshape size_of squeeze transpose",
+    "graph.ops.shape": "broadcast_to concat expand_dims reshape size_of squeeze transpose",
     "graph.ops.arrange": "flip split stack tile",
     "graph.ops.creation": "arange full iota ones ones_like zeros zeros_like",
     "graph.ops.linalg": "matmul",
+    "graph.ops.padding": "pad",
     "graph.ops.convolution": "conv conv_transpose",
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",

@@ -18,6 +18,7 @@ from ..dtypes import int64
 from ..errors import InternalError
 from ..graph.ir import Shape, TensorType
 from ..graph.ops.base import Op
+from ..graph.ops.cumulative import Cumprod
 from ..graph.ops.indexing import AddAlongAxis, Cumsum, Scatter, ScatterAdd, bounded
 
 LANES = 16
@@ -83,10 +84,11 @@ def _place(buffer: Buffer, at: Sequence[IndexLike], size: Dim, number: Dim) -> t
     return first, safe, mask
 
 
-def cumsum(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Kernel:
-    """One running sum per column; a row at a time is added to a block of columns."""
-    if not isinstance(op, Cumsum):
-        raise InternalError(f"{op.name} is no cumsum")
+def cumulative(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Kernel:
+    """One running sum or product per column; a row at a time joins a block of columns."""
+    if not isinstance(op, Cumsum | Cumprod):
+        raise InternalError(f"{op.name} is no running sum or product")
+    join, start = (_plus, 0) if isinstance(op, Cumsum) else (_times, 1)
     shape = _joined(inputs[0].shape, op.axis)
     outer, length, inner = shape
     x, out = (
@@ -104,7 +106,7 @@ def cumsum(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) 
 
             def add(column: Dim, lane: Dim) -> Stmt:
                 value = cast(Load("x0", (row, k, column), x.dtype), sums.dtype)
-                return Store(_SUMS, (lane,), _plus(read(lane), value))
+                return Store(_SUMS, (lane,), join(read(lane), value))
 
             def write(column: Dim, lane: Dim) -> Stmt:
                 return Store("y0", (row, k, column), read(lane))
@@ -113,7 +115,7 @@ def cumsum(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) 
             return [_across(inner, b, f) for f in order]
 
         def clear(column: Dim, lane: Dim) -> Stmt:
-            return Store(_SUMS, (lane,), Const(0, sums.dtype))
+            return Store(_SUMS, (lane,), Const(start, sums.dtype))
 
         return [Alloc(sums), _across(inner, b, clear), _loop("i", length, step)]
 
@@ -122,6 +124,10 @@ def cumsum(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) 
 
 def _plus(a: Expr, b: Expr) -> Expr:
     return a | b if a.dtype.kind == "b" else a + b
+
+
+def _times(a: Expr, b: Expr) -> Expr:
+    return a & b if a.dtype.kind == "b" else a * b
 
 
 def scatter_add(op: Op, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> Kernel:
@@ -214,7 +220,8 @@ def add_along_axis(op: Op, inputs: Sequence[TensorType], outputs: Sequence[Tenso
 
 
 KERNELS: dict[str, Callable[[Op, Sequence[TensorType], Sequence[TensorType]], Kernel]] = {
-    "cumsum": cumsum,
+    "cumsum": cumulative,
+    "cumprod": cumulative,
     "scatter_add": scatter_add,
     "scatter": scatter,
     "add_along_axis": add_along_axis,
