@@ -270,6 +270,21 @@ class Call:
         found = self._attribute(name, "TENSOR")
         return None if found is None else array_of(found.t)
 
+    def constant(self) -> Array:
+        """The array that the attributes of a Constant hold. ModelError if they hold none."""
+        for name, read in (("value", self.tensor), ("value_int", self.integer),
+                           ("value_float", self.number), ("value_ints", self.integers),
+                           ("value_floats", self.numbers)):  # fmt: skip
+            if name in self.attributes:
+                found: Any = read(name)
+                kind = np.float32 if "float" in name else np.int64
+                return found if name == "value" else np.asarray(found, kind)  # type: ignore[no-any-return]
+        if "sparse_value" in self.attributes:
+            from .tensors import dense
+
+            return dense(self._attribute("sparse_value", "SPARSE_TENSOR").sparse_tensor)
+        raise ModelError(f"its value is not supported: {', '.join(self.attributes)}")
+
     def dtype(self, name: str, default: Any = None) -> DType:
         """An INT attribute that names an element type. ModelError if flowmill has no such type."""
         from .tensors import dtype_of

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "elementwise",
+    "activation",
+    "reduce",
     "shape",
+    "linear",
+    "windows",
+    "normalization",
+    "indexing",
+    "random",
+    "control",
 )
 
 Converter: TypeAlias = "Callable[[Call], Value | tuple[Value | None, ...]]"
