@@ -207,6 +207,20 @@ def _slice(call: Call, x: Array, *more: Array) -> Array | None:
     return x[tuple(index)]
 
 
+@solver("Split")
+def _split(call: Call, x: Array, *sizes: Array) -> list[Array] | None:
+    if x.ndim != 1:
+        return None
+    given = call.ints(1) if sizes else call.integers("split")
+    if given is None:
+        chunk = -(-x.size // max(call.integer("num_outputs", call.results), 1))
+        given = tuple(min(chunk, x.size - k * chunk) for k in range(call.results))
+    if sum(given) != x.size or len(given) != call.results or min(given) < 0:
+        return None
+    starts = np.cumsum([0, *given])
+    return [x[a : a + n] for a, n in zip(starts, given)]
+
+
 @solver("Squeeze")
 def _squeeze(call: Call, x: Array, *axes: Array) -> Array | None:
     found = call.ints(1) if axes else call.integers("axes")

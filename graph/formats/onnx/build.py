@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....dims import DimExpr
-from ....dtypes import Array, DType, bool_, float32, int32, int64
+from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
 from ...ir import CALLS, Shape, TensorType, Value
 from ...ops.source import constant
 from .call import FEW, Call, Operand, Undetermined
 from .functions import bindings, expanded, resolved, schema_of
-from .registry import SHAPE_SOLVERS, SOLVERS, find
+from .registry import SHAPE_SOLVERS, SOLVERS, Result, find
 from .tensors import array_of, dense, dtype_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Options:
     values: Mapping[str, Array]
     shapes: Mapping[str, tuple[int, ...]]
     trainable: bool
+
+
+class Unbuilt(Exception):  # noqa: N818 - what is wrong is said elsewhere
+    """A sub-graph could not be converted, for reasons that were noted."""
 
 
 class Absent:
@@ -214,6 +218,8 @@ class Builder:
             self.graph.origin = Loc(self.options.file, self.number, path)
             try:
                 results = self._converted(node, scope, versions)
+            except Unbuilt:
+                results = None
             except Undetermined as e:
                 self._undetermined(node, e)
                 results = None
@@ -231,8 +237,6 @@ class Builder:
                 if name in scope.operands:
                     self._refuse(node, path, f'it produces "{name}", which is there already')
                 made = results[k] if results is not None and k < len(results) else None
-                if results is not None and made is None:
-                    self._refuse(node, path, f'result {k}, "{name}", is not supported')
                 scope.operands[name] = made
                 self._name(name, made)
 
@@ -272,7 +276,7 @@ class Builder:
         domain = "" if node.domain in DOMAINS else node.domain
         function = self.functions.get((node.domain, node.op_type, node.overload))
         if function is not None:
-            return self._expanded(function, bindings(function, attributes), operands)
+            return self._expanded(node, function, bindings(function, attributes), operands)
         if domain not in versions:
             raise ModelError(f'the model imports no opset of domain "{domain or "ai.onnx"}"')
         version = versions[domain]
@@ -280,7 +284,7 @@ class Builder:
                     lambda body, given=(): self.inline(body, given, scope, versions))  # fmt: skip
         solved = None if domain else self._solved(call)
         if solved is not None:
-            return [solved]
+            return solved
         entry = find(domain, node.op_type, version)
         if entry is None:
             types = [None if x is None else x.value.type for x in operands]
@@ -288,23 +292,29 @@ class Builder:
             if function is None:
                 raise ModelError(f"the operator is not supported at opset {version}")
             bound = bindings(function, attributes, schema_of(node, version))
-            return self._expanded(function, bound, operands)
+            return self._expanded(node, function, bound, operands)
         if not entry.halves:
             call.operands = [_widened(x) for x in operands]
         made = entry.convert(call)
-        results: Sequence[Value | None] = (made,) if isinstance(made, Value) else made
+        results = made if isinstance(made, tuple) else (made,)
         if not entry.halves:
             results = _narrowed(results, operands, call)
+        for k, name in enumerate(node.output):
+            if name and (k >= len(results) or results[k] is None):
+                raise ModelError(f'result {k}, "{name}", is not supported')
         sources = frozenset[str]().union(*(x.sources for x in operands if x is not None))
-        return [None if v is None else Operand(name, self.graph, v, sources=sources)
-                for name, v in zip(node.output, results)]  # fmt: skip
+        return [
+            v if v is None or isinstance(v, Operand) else Operand(name, self.graph, v,
+                                                                  sources=sources)
+            for name, v in zip(node.output, results)
+        ]  # fmt: skip
 
-    def _solved(self, call: Call) -> Operand | None:
-        """The result of a node whose elements are known as dimensions."""
+    def _solved(self, call: Call) -> list[Operand | None] | None:
+        """The results of a node whose elements are known as dimensions."""
         name = call.node.op_type
         dtype = int64
         if name in SHAPE_SOLVERS:
-            solved = SHAPE_SOLVERS[name](call)
+            made = SHAPE_SOLVERS[name](call)
         elif name in SOLVERS:
             given = [x for x in call.operands if x is not None]
             if not given or any(x.dtype.name not in _SOLVED for x in given):
@@ -312,22 +322,32 @@ class Builder:
             elements = [x.elements() for x in given]
             if any(e is None for e in elements):
                 return None
-            solved = SOLVERS[name](call, *elements)
+            made = SOLVERS[name](call, *elements)
             dtype = next((x.dtype for x in given if x.dtype != bool_), bool_)
             if name == "Cast":
                 dtype = call.dtype("to")
+            elif name == "ConstantOfShape":
+                fill = call.tensor("value")
+                dtype = dtype if fill is None else as_dtype(fill.dtype)
         else:
             return None
-        if solved is None or solved.size > FEW:
+        if made is None:
             return None
-        if solved.size and all(isinstance(d, bool) for d in solved.flat):
-            dtype = bool_
-        if dtype == int32 and any(isinstance(d, int) and abs(d) >> 31 for d in solved.flat):
-            return None  # it wraps around
-        return Operand(call.node.output[0], self.graph, elements=solved, dtype=dtype)
+        out: list[Operand | None] = []
+        for label, solved in zip(call.node.output, made if isinstance(made, list) else [made]):
+            bools = solved.size > 0 and all(isinstance(d, bool) for d in solved.flat)
+            kind = bool_ if bools else dtype
+            wraps = kind == int32 and any(
+                isinstance(d, int) and not -(1 << 31) <= d < 1 << 31 for d in solved.flat
+            )
+            if wraps or solved.size > FEW:
+                return None
+            out.append(Operand(label, self.graph, elements=solved, dtype=kind))
+        return out
 
-    def _expanded(self, function: FunctionProto, bound: Mapping[str, AttributeProto],
-                  operands: Sequence[Operand | None]) -> list[Operand | None] | None:  # fmt: skip
+    def _expanded(self, node: NodeProto, function: FunctionProto,
+                  bound: Mapping[str, AttributeProto], operands: Sequence[Operand | None]
+                  ) -> list[Operand | None]:  # fmt: skip
         """The results of a function: its nodes are converted here."""
         if len(operands) > len(function.input):
             raise ModelError(f"{len(operands)} operands, the function takes {len(function.input)}")
@@ -336,7 +356,8 @@ class Builder:
             given = operands[k] if k < len(operands) else None
             scope.operands[name] = ABSENT if given is None else given
         versions = {**self.versions, **_versions(function.opset_import)}
-        return self._inside(function.node, function.output, scope, versions)
+        wanted = [name if used else "" for name, used in zip(function.output, node.output)]
+        return self._inside(function.node, wanted, scope, versions)
 
     def inline(self, body: GraphProto, given: Sequence[Operand], outer: Scope,
                versions: Mapping[str, int]) -> list[Operand]:  # fmt: skip
@@ -348,9 +369,10 @@ class Builder:
             scope.operands[info.name] = operand
         self._initializers(body, scope)
         made = self._inside(body.node, [info.name for info in body.output], scope, versions)
-        if made is None or any(x is None for x in made):
-            raise ModelError("its sub-graph cannot be converted")
-        return made  # type: ignore[return-value]
+        found = [x for x in made if x is not None]
+        if len(found) != len(made):
+            raise Unbuilt
+        return found
 
     def _inside(self, nodes: Iterable[NodeProto], outputs: Iterable[str], scope: Scope,
                 versions: Mapping[str, int]) -> list[Operand | None]:  # fmt: skip
@@ -389,8 +411,8 @@ def _widened(x: Operand | None) -> Operand | None:
     return Operand(x.name, x.graph, CALLS["cast"](x.value, float32), sources=x.sources)
 
 
-def _narrowed(results: Sequence[Value | None], operands: Sequence[Operand | None],
-              call: Call) -> Sequence[Value | None]:  # fmt: skip
+def _narrowed(results: tuple[Result, ...], operands: Sequence[Operand | None],
+              call: Call) -> tuple[Result, ...]:  # fmt: skip
     """Results that have the type of a 16-bit operand, converted back to it."""
     halves = [
         (k, x.dtype) for k, x in enumerate(operands) if x is not None and not x.dtype.computes
@@ -401,8 +423,9 @@ def _narrowed(results: Sequence[Value | None], operands: Sequence[Operand | None
     types: dict[str, DType] = {}
     for k, dtype in halves:
         types.setdefault(schema.inputs[min(k, len(schema.inputs) - 1)].type_str, dtype)
-    out: list[Value | None] = []
+    out: list[Result] = []
     for k, v in enumerate(results):
         to = types.get(schema.outputs[min(k, len(schema.outputs) - 1)].type_str)
-        out.append(CALLS["cast"](v, to) if v is not None and to and v.dtype == float32 else v)
-    return out
+        narrow = isinstance(v, Value) and to is not None and v.dtype == float32
+        out.append(CALLS["cast"](v, to) if narrow else v)
+    return tuple(out)

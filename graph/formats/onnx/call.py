@@ -104,7 +104,7 @@ def value_of(elements: Array, dtype: DType, graph: Graph) -> Value:
     sizes = [size_of(d, graph) if isinstance(d, DimExpr) else constant(np.int64(d), owner=graph)
              for d in elements.flat]  # fmt: skip
     stacked = CALLS["stack"](sizes, 0)
-    return CALLS["reshape"](cast(stacked, dtype), elements.shape)  # type: ignore[no-any-return]
+    return CALLS["reshape"](cast(stacked, dtype), elements.shape)
 
 
 def folded(value: Value) -> Array | None:
@@ -278,7 +278,7 @@ class Call:
             if name in self.attributes:
                 found: Any = read(name)
                 kind = np.float32 if "float" in name else np.int64
-                return found if name == "value" else np.asarray(found, kind)  # type: ignore[no-any-return]
+                return found if name == "value" else np.asarray(found, kind)
         if "sparse_value" in self.attributes:
             from .tensors import dense
 

@@ -1,14 +1,16 @@
 """Which function converts which ONNX operator, by domain, name and opset.
 
 A *converter* takes a `Call` (attributes, operands) and returns the value of the first result, or a
-tuple with one value for each result, None for those it leaves out. One converter serves every
+tuple with one value for each result, None for those it leaves out; an `Operand` in place of a value
+keeps what is known of its elements. One converter serves every
 opset from `since` on, until another of the same operator begins: forms that differ in where an
 argument stands (an attribute once, an operand today) are one converter's business, forms that mean
 something else are two converters. What it raises as a UserError is the reason of a refusal.
 
 A *solver* computes small integer tensors whose elements are known as dimensions: it takes the
-`Call` and an object array of `Dim`s for each operand, and returns one. It is asked before the
-converter, where all operands are known; None leaves the node to the converter.
+`Call` and an object array of `Dim`s for each operand, and returns one, or a list of one for each
+result. It is asked before the converter, where all operands are known; None leaves the node to the
+converter.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ...ir import Value
 
 if TYPE_CHECKING:
-    from .call import Call
+    from .call import Call, Operand
 
 FAMILIES = (
     "elementwise",
@@ -36,7 +38,8 @@ FAMILIES = (
     "control",
 )
 
-Converter: TypeAlias = "Callable[[Call], Value | tuple[Value | None, ...]]"
+Result: TypeAlias = "Value | Operand | None"
+Converter: TypeAlias = "Callable[[Call], Result | tuple[Result, ...]]"
 Solver: TypeAlias = "Callable[..., Any]"
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
+from .....algorithm import extreme
 from .....dtypes import bool_, uint8
 from ....ir import Value
 from ....ops import elementary, indexing, pointwise, reduce, softmax
+from ....ops.base import normal_axes
+from ....ops.creation import full
 from ....ops.cumulative import cumprod
 from ....ops.norms import norm
 from ..call import Call
@@ -35,13 +39,24 @@ def _prod(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
     return pointwise.cast(reduce.prod(x, axes, keep), x.dtype)
 
 
-def _extreme(to: Callable[..., Value]) -> Callable[..., Value]:
+def _extreme(to: Callable[..., Value], sign: int) -> Callable[..., Value]:
+    """The largest (sign -1) or smallest (1) element; of none the one that any other exceeds."""
+
     def take(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
-        if x.dtype != bool_:
-            return to(x, axes, keep)
-        return pointwise.cast(to(pointwise.cast(x, uint8), axes, keep), bool_)
+        if x.dtype == bool_:
+            return pointwise.cast(take(pointwise.cast(x, uint8), axes, keep), bool_)
+        if any(x.shape[a] == 0 for a in axes):
+            return _of_nothing(x, axes, keep, extreme(x.dtype, sign))
+        return to(x, axes, keep)
 
     return take
+
+
+def _of_nothing(x: Value, axes: tuple[int, ...], keep: bool, value: float) -> Value:
+    """What a reduction of no elements gives, in the shape of its result."""
+    inside = normal_axes(axes, x.ndim)
+    shape = [1 if k in inside else d for k, d in enumerate(x.shape) if keep or k not in inside]
+    return full(shape, value, x.dtype, x.node.owner)
 
 
 def _as_float(to: Callable[..., Value]) -> Callable[..., Value]:
@@ -77,6 +92,8 @@ def _log_sum(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
 
 
 def _log_sum_exp(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
+    if any(x.shape[a] == 0 for a in axes):
+        return _of_nothing(x, axes, keep, -inf)
     return softmax.logsumexp(x, axes, keep)
 
 
@@ -92,8 +109,8 @@ def _reduction(to: Callable[[Value, tuple[int, ...], bool], Value]) -> Callable[
 
 
 for _name, _to in {
-    "ReduceSum": _sum, "ReduceProd": _prod, "ReduceMax": _extreme(reduce.reduce_max),
-    "ReduceMin": _extreme(reduce.reduce_min), "ReduceMean": _as_float(_mean), "ReduceL1": _l1,
+    "ReduceSum": _sum, "ReduceProd": _prod, "ReduceMax": _extreme(reduce.reduce_max, -1),
+    "ReduceMin": _extreme(reduce.reduce_min, 1), "ReduceMean": _as_float(_mean), "ReduceL1": _l1,
     "ReduceL2": _as_float(_l2), "ReduceSumSquare": _sum_square, "ReduceLogSum": _as_float(_log_sum),
     "ReduceLogSumExp": _as_float(_log_sum_exp),
 }.items():  # fmt: skip
