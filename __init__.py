@@ -58,7 +58,7 @@ _NAMES = {
     "graph.ops.recurrent": "scan",
     "graph.ops.base": "Op Pointwise sample",
     "tools.register": "register_op",
-    "graph.ops.effects": "check print=print_",
+    "graph.ops.effects": "check ensure_shape print=print_",
     "graph.ops.activation":
         "elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu silu softsign",
     "graph.ops.softmax": "log_softmax logsumexp softmax",

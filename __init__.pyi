@@ -80,7 +80,7 @@ from .graph.ops.creation import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
-from .graph.ops.effects import check as check, print_ as _print
+from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
 from .graph.ops.elementary import (
     acos as acos,
     asin as asin,

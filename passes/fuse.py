@@ -20,6 +20,7 @@ from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.effects import EnsureShape
 from ..graph.ops.fused import Fused
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
@@ -94,7 +95,7 @@ class Fuse:
             return n.op.data.array.size == 1
         if isinstance(n.op, Transpose):
             return self.only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf | EnsureShape)
 
     def looks_up(self, n: Node) -> list[Value]:
         """The operands that `n` reads at indices which depend on data."""

@@ -7,17 +7,19 @@ that cannot be converted is collected; one ModelError lists it all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....dims import DimExpr
+from ....dims import Dim, DimExpr, parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
 from ...ir import CALLS, Shape, TensorType, Value
 from ...ops.source import constant
+from ...tokens import RESERVED
 from .call import FEW, Call, Operand, Undetermined
 from .functions import bindings, expanded, resolved, schema_of
 from .registry import SHAPE_SOLVERS, SOLVERS, Result, find
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         ValueInfoProto,
     )
 
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
 DOMAINS = ("", "ai.onnx")  # two names of one domain
 _DEEPEST = 64  # functions and sub-graphs inside each other
 _MOST = 1_000_000  # nodes to convert, those of functions included
@@ -99,6 +102,8 @@ class Builder:
         self.shapeless: list[str] = []  # inputs whose shapes must be
         self.number = 0  # of the node at hand, counted in the order of conversion
         self.depth = 0
+        self.plain = {d.dim_param for info in model.graph.input
+                      for d in info.type.tensor_type.shape.dim}  # fmt: skip
 
     def build(self) -> None:
         """Everything: inputs, weights, nodes, outputs. ModelError with all refusals."""
@@ -172,7 +177,7 @@ class Builder:
             if d.WhichOneof("value") == "dim_value" and d.dim_value >= 0:
                 shape.append(int(d.dim_value))
             else:
-                shape.append(self.symbol(d.dim_param or f"{info.name}_{axis}"))
+                shape.append(self.dimension(d.dim_param, info.name, axis))
         return dtype, tuple(shape)
 
     def _fits(self, info: ValueInfoProto, given: Array) -> None:
@@ -185,14 +190,24 @@ class Builder:
             raise FeedError(f'the value for input "{info.name}" is {given.dtype}'
                             f"{list(given.shape)}, the model takes {wanted}")  # fmt: skip
 
+    def dimension(self, written: str, input: str, axis: int) -> Dim:
+        """A dimension that is no number: a symbol, or an expression of symbols. One that has no
+        name, or one of signs alone ("?"), as some exporters write, gets its input's and axis."""
+        if not any(c.isalnum() for c in written.lstrip("-0123456789")):
+            written = f"{input}_{axis}"
+        if all(s in self.plain for s in _NAME.findall(written)):
+            try:
+                return parse(written, self.symbol)
+            except UserError:
+                pass  # a name after all
+        return self.symbol(written)
+
     def symbol(self, name: str) -> DimExpr:
         """The dimension called `name`, spelt so that flowmill's text can hold it."""
         spelt = "".join(c if (c.isalnum() and c.isascii()) or c == "_" else "_" for c in name)
-        if not spelt or not (spelt[0].isalpha() or spelt[0] == "_"):
-            spelt = f"d{spelt}"
-        from ...tokens import RESERVED
-
-        return self.graph.dim(f"{spelt}_" if spelt in RESERVED else spelt, 0)
+        if not (spelt[0].isalpha() or spelt[0] == "_") or spelt in RESERVED:
+            spelt = f"d_{spelt}"
+        return self.graph.dim(spelt, 0)
 
     def _outputs(self, infos: Iterable[ValueInfoProto], scope: Scope) -> None:
         for info in infos:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from functools import reduce
 
 from .....dtypes import float32
-from .....errors import ModelError
 from ....ir import Value
 from ....ops import division, elementary, logic, pointwise
+from ....ops.shape import reshape
 from ..call import Call
 from ..registry import converter
+from ..sizes import conforming
 
 Function = Callable[..., Value]
 
@@ -23,23 +24,16 @@ def _binary(to: Function) -> Callable[[Call], Value]:
     return lambda call: to(*_aligned(call))
 
 
-def _aligned(call: Call) -> tuple[Value, Value]:
-    """Both operands; the second as the axes say that opsets before 7 begin its broadcast at."""
+def _aligned(call: Call) -> list[Value]:
+    """Both operands, so that they broadcast; before opset 7 from the axis on that an attribute
+    names."""
     x, y = call.value(0), call.value(1)
-    if call.version >= 7 or not call.flag("broadcast"):
-        return x, y
-    at = call.integer("axis", x.ndim - y.ndim)
-    after = x.ndim - (at % max(x.ndim, 1)) - y.ndim
-    if after < 0:
-        raise ModelError(f"{y.type} does not broadcast to {x.type} from axis {at} on")
-    return x, pointwise_shape(y, after)
-
-
-def pointwise_shape(y: Value, after: int) -> Value:
-    """y with axes of size 1 behind its own."""
-    from ....ops.shape import reshape
-
-    return reshape(y, (*y.shape, *(1,) * after))
+    if call.version < 7 and call.flag("broadcast"):
+        after = x.ndim - (call.integer("axis", x.ndim - y.ndim) % max(x.ndim, 1)) - y.ndim
+        if after < 0:
+            call.refuse(f"{y.type} does not broadcast to {x.type}")
+        y = reshape(y, (*y.shape, *(1,) * after))
+    return conforming(x, y)
 
 
 _UNARY: dict[str, Function] = {
@@ -112,7 +106,7 @@ def _many(to: Function) -> Callable[[Call], Value]:
     def convert(call: Call) -> Value:
         if not call.operands:
             call.refuse("it has no operands")
-        return reduce(to, call.values())
+        return reduce(to, conforming(*call.values()))
 
     return convert
 
@@ -148,7 +142,7 @@ def _isinf(call: Call) -> Value:
 
 @converter("Where", halves=True)
 def _where(call: Call) -> Value:
-    return pointwise.where(call.value(0), call.value(1), call.value(2))
+    return pointwise.where(*conforming(*call.values()))
 
 
 @converter("Cast", halves=True)

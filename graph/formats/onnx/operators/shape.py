@@ -16,6 +16,7 @@ from ....ops.base import make, normal_axes, normal_axis
 from ....ops.source import constant
 from ..call import Call
 from ..registry import converter
+from ..sizes import alike, as_sized, reshaped, simplest
 
 
 @converter("Identity", halves=True)
@@ -48,7 +49,7 @@ def _reshape(call: Call) -> Value:
         wanted = [x.shape[k] if d == 0 else d for k, d in enumerate(wanted)]
     if any(isinstance(d, int) and d < -1 for d in wanted):
         call.refuse(f"shape {wanted} is negative")
-    return shape.reshape(x, wanted)
+    return reshaped(x, wanted)
 
 
 @converter("Flatten", halves=True)
@@ -71,7 +72,11 @@ def _axes(call: Call) -> list[int] | None:
 
 @converter("Squeeze", halves=True)
 def _squeeze(call: Call) -> Value:
-    return shape.squeeze(call.value(0), _axes(call))
+    x, axes = call.value(0), _axes(call)
+    if axes is not None:  # sizes that are not known to be 1 must be
+        inside = normal_axes(axes, x.ndim)
+        x = as_sized(x, [1 if k in inside else d for k, d in enumerate(x.shape)])
+    return shape.squeeze(x, axes)
 
 
 @converter("Unsqueeze", halves=True)
@@ -91,7 +96,9 @@ def _transpose(call: Call) -> Value:
 
 @converter("Concat", halves=True)
 def _concat(call: Call) -> Value:
-    return shape.concat(call.values(), call.integer("axis"))
+    values = call.values()
+    axis = normal_axis(call.integer("axis"), values[0].ndim)
+    return shape.concat(alike(values, axis), axis)
 
 
 @converter("Expand", halves=True)
@@ -99,9 +106,12 @@ def _expand(call: Call) -> Value:
     """Broadcast both ways: the result may be larger than `shape` says."""
     x, wanted = call.value(0), call.dims(1)
     rank = max(x.ndim, len(wanted))
-    mine = [*(1,) * (rank - x.ndim), *x.shape]
     theirs = [*(1,) * (rank - len(wanted)), *wanted]
-    return shape.broadcast_to(x, [a if b == 1 else b for a, b in zip(mine, theirs)])
+    mine = [*(1,) * (rank - x.ndim), *x.shape]
+    target = [b if a == 1 else a if b == 1 else simplest((a, b)) for a, b in zip(mine, theirs)]
+    own = target[rank - x.ndim :]
+    sized = as_sized(x, [1 if d == 1 else t for d, t in zip(x.shape, own)])
+    return shape.broadcast_to(sized, target)
 
 
 @converter("Tile", halves=True)
