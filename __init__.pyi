@@ -50,6 +50,7 @@ from .graph.definition import (
     variable as variable,
 )
 from .graph.formats.flowmill import load_graph as load_graph, save as save
+from .graph.formats.onnx import files as _onnx_files
 from .graph.gradients import gradients as gradients
 from .graph.ir import Function as Function, TensorType as TensorType, Value as Value
 from .graph.layers import catalogue as _catalogue, metrics as metrics, output as _output
@@ -79,7 +80,7 @@ from .graph.ops.creation import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
-from .graph.ops.effects import check as check, print_ as _print
+from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
 from .graph.ops.elementary import (
     acos as acos,
     asin as asin,
@@ -204,6 +205,7 @@ _MODULES: dict[str, str]
 _WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
+onnx = _onnx_files
 abs = _abs
 divide = _div
 floor_divide = _floordiv

@@ -11,7 +11,8 @@ from . import special_running, special_scatter, special_sort
 from .special_parts import Maker
 
 KERNELS: dict[str, Maker] = {
-    "cumsum": special_running.cumsum,
+    "cumsum": special_running.cumulative,
+    "cumprod": special_running.cumulative,
     "scatter_add": special_scatter.scatter_add,
     "scatter": special_scatter.scatter,
     "add_along_axis": special_scatter.add_along_axis,

@@ -149,5 +149,10 @@ def plus(a: Expr, b: Expr) -> Expr:
     return a | b if a.dtype.kind == "b" else a + b
 
 
+def times(a: Expr, b: Expr) -> Expr:
+    """The product; for bools, whether both are true."""
+    return a & b if a.dtype.kind == "b" else a * b
+
+
 def zero(dtype: DType) -> Const:
     return Const(0, dtype)

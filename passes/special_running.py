@@ -1,4 +1,4 @@
-"""Running sums, as kernels."""
+"""Running sums and products, as kernels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from ..codegen.kernel.ir import Alloc, Kernel, Stmt
 from ..dims import Dim, DimExpr
 from ..errors import InternalError
 from ..graph.ops.base import Op
+from ..graph.ops.cumulative import Cumprod
 from ..graph.ops.indexing import Cumsum
 from .special_parts import (
     LANES,
@@ -20,13 +21,15 @@ from .special_parts import (
     operand,
     plus,
     result,
+    times,
 )
 
 
-def cumsum(op: Op, inputs: Types, outputs: Types) -> Kernel:
-    """One running sum per column; a row at a time is added to a block of columns."""
-    if not isinstance(op, Cumsum):
-        raise InternalError(f"{op.name} is no cumsum")
+def cumulative(op: Op, inputs: Types, outputs: Types) -> Kernel:
+    """One running sum or product per column; a row at a time joins a block of columns."""
+    if not isinstance(op, Cumsum | Cumprod):
+        raise InternalError(f"{op.name} is no running sum or product")
+    join, start = (plus, 0) if isinstance(op, Cumsum) else (times, 1)
     outer, length, inner = shape = joined(inputs[0].shape, op.axis)
     x, out = operand(0, inputs[0], shape), result(0, outputs[0], shape)
     lanes = 1 if inner == 1 else LANES
@@ -37,7 +40,7 @@ def cumsum(op: Op, inputs: Types, outputs: Types) -> Kernel:
             k: Dim = length - 1 - i if op.reverse else i
 
             def add(column: Dim, lane: Dim) -> Stmt:
-                return sums.put((lane,), plus(sums[lane], cast(x[row, k, column], out.dtype)))
+                return sums.put((lane,), join(sums[lane], cast(x[row, k, column], out.dtype)))
 
             def write(column: Dim, lane: Dim) -> Stmt:
                 return out.put((row, k, column), sums[lane])
@@ -45,7 +48,7 @@ def cumsum(op: Op, inputs: Types, outputs: Types) -> Kernel:
             order = (write, add) if op.exclusive else (add, write)
             return [across(inner, b, f) for f in order]
 
-        clear = across(inner, b, lambda _, lane: sums.put((lane,), 0))
+        clear = across(inner, b, lambda _, lane: sums.put((lane,), start))
         return [Alloc(sums.buffer), clear, loop("i", length, step)]
 
     return kernel(op, (x, out), columns(outer, inner, block))

@@ -468,6 +468,22 @@ def div(x: Any, y: Any) -> Value:
     return make(Div(), *_as_float(*promoted(x, y)))
 
 
+@graph_function("reciprocal")
+def reciprocal(x: Any) -> Value:
+    """1 / x; integers are divided as floats."""
+    return div(1, as_value(x))  # type: ignore[no-any-return]
+
+
+@graph_function("clip")
+def clip(x: Any, low: Any = None, high: Any = None) -> Value:
+    """x, but at least `low` and at most `high`, numbers or values that broadcast; None: no bound.
+    As in NumPy `high` wins where the two contradict, and NaN stays NaN."""
+    out = as_value(x)
+    if low is not None:
+        out = maximum(out, low)
+    return out if high is None else minimum(out, high)  # type: ignore[no-any-return]
+
+
 @graph_function("pow")
 def power(x: Any, y: Any) -> Value:
     """x ** y. As in NumPy, the exponents 1 to 4, 0.5 and -1 (a float's) multiply, take the square
