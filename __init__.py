@@ -55,6 +55,7 @@ _NAMES = {
     "graph.ops.convolution": "conv conv_transpose",
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
+    "graph.ops.scattering": "gather_elements gather_nd scatter_elements scatter_nd",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.recurrent": "scan",
     "graph.ops.base": "Op Pointwise sample",

@@ -16,6 +16,8 @@ KERNELS: dict[str, Maker] = {
     "scatter_add": special_scatter.scatter_add,
     "scatter": special_scatter.scatter,
     "add_along_axis": special_scatter.add_along_axis,
+    "scatter_elements": special_scatter.scatter_elements,
+    "scatter_nd": special_scatter.scatter_nd,
     "sort": special_sort.sort,
     "top_k": special_sort.top_k,
 }

@@ -23,6 +23,7 @@ FAMILIES = (
     "creation",
     "arrange",
     "indexing",
+    "scattering",
     "sorting",
     "cumulative",
     "padding",
