@@ -21,6 +21,7 @@ FAMILIES = (
     "softmax",
     "norms",
     "creation",
+    "window_functions",
     "arrange",
     "indexing",
     "cumulative",
