@@ -57,7 +57,8 @@ _NAMES = {
     "graph.ops.creation": "arange eye full iota ones ones_like zeros zeros_like",
     "graph.ops.window_functions":
         "blackman_window hamming_window hann_window mel_weight_matrix",
-    "graph.ops.linalg": "matmul",
+    "graph.ops.linalg": "det gemm matmul",
+    "graph.ops.einsum": "diagonal einsum",
     "graph.ops.padding": "pad",
     "graph.ops.convolution": "conv conv_transpose",
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",

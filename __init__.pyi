@@ -104,6 +104,7 @@ from .graph.ops.division import (
     trunc_divide as trunc_divide,
 )
 from .graph.ops.effects import check as check, print_ as _print
+from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
 from .graph.ops.elementary import (
     acos as acos,
     acosh as acosh,
@@ -137,7 +138,7 @@ from .graph.ops.indexing import (
     scatter_add as scatter_add,
     take_along_axis as take_along_axis,
 )
-from .graph.ops.linalg import matmul as matmul
+from .graph.ops.linalg import det as det, gemm as gemm, matmul as matmul
 from .graph.ops.logic import (
     equal as equal,
     greater as greater,

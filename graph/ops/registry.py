@@ -15,6 +15,7 @@ FAMILIES = (
     "reduce",
     "shape",
     "linalg",
+    "einsum",
     "convolution",
     "pooling",
     "activation",
