@@ -51,7 +51,7 @@ _NAMES = {
         "Reduction all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std "
         "sum=sum_ var",
     "graph.ops.shape": "broadcast_to concat expand_dims reshape size_of squeeze transpose",
-    "graph.ops.arrange": 
+    "graph.ops.arrange":
         "center_crop_pad channel_shuffle compress depth_to_space flip space_to_depth split stack "
         "tile tril triu",
     "graph.ops.creation": "arange eye full iota ones ones_like zeros zeros_like",
@@ -60,7 +60,8 @@ _NAMES = {
     "graph.ops.linalg": "det gemm matmul",
     "graph.ops.einsum": "diagonal einsum",
     "graph.ops.padding": "pad",
-    "graph.ops.convolution": "conv conv_transpose",
+    "graph.ops.convolution": "conv",
+    "graph.ops.transposed": "conv_transpose",
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.cumulative": "cumprod",

@@ -85,7 +85,7 @@ from .graph.ops.arrange import (
     triu as triu,
 )
 from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
-from .graph.ops.convolution import conv as conv, conv_transpose as conv_transpose
+from .graph.ops.convolution import conv as conv
 from .graph.ops.creation import (
     arange as arange,
     eye as eye,
@@ -228,6 +228,7 @@ from .graph.ops.softmax import (
     softmax as softmax,
 )
 from .graph.ops.source import constant as constant
+from .graph.ops.transposed import conv_transpose as conv_transpose
 from .graph.ops.window_functions import (
     blackman_window as blackman_window,
     hamming_window as hamming_window,

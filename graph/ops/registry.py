@@ -17,6 +17,7 @@ FAMILIES = (
     "linalg",
     "einsum",
     "convolution",
+    "transposed",
     "pooling",
     "activation",
     "softmax",
