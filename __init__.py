@@ -62,7 +62,11 @@ _NAMES = {
     "graph.ops.padding": "pad",
     "graph.ops.convolution": "conv",
     "graph.ops.transposed": "conv_transpose",
-    "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
+    "graph.ops.patches": "col2im im2col",
+    "graph.ops.pooling":
+        "average_pool global_average_pool global_max_pool max_pool max_pool_with_indices max_unpool",
+    "graph.ops.lp_pool": "global_lp_pool lp_pool",
+    "graph.ops.adaptive": "adaptive_average_pool adaptive_max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",

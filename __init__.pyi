@@ -71,6 +71,10 @@ from .graph.ops.activation import (
     swish as swish,
     thresholded_relu as thresholded_relu,
 )
+from .graph.ops.adaptive import (
+    adaptive_average_pool as adaptive_average_pool,
+    adaptive_max_pool as adaptive_max_pool,
+)
 from .graph.ops.arrange import (
     center_crop_pad as center_crop_pad,
     channel_shuffle as channel_shuffle,
@@ -160,8 +164,10 @@ from .graph.ops.logic import (
     not_equal as not_equal,
     right_shift as right_shift,
 )
+from .graph.ops.lp_pool import global_lp_pool as global_lp_pool, lp_pool as lp_pool
 from .graph.ops.norms import norm as norm, normalize as normalize
 from .graph.ops.padding import pad as pad
+from .graph.ops.patches import col2im as col2im, im2col as im2col
 from .graph.ops.pointwise import (
     abs_ as _abs,
     add as add,
@@ -190,6 +196,8 @@ from .graph.ops.pooling import (
     global_average_pool as global_average_pool,
     global_max_pool as global_max_pool,
     max_pool as max_pool,
+    max_pool_with_indices as max_pool_with_indices,
+    max_unpool as max_unpool,
 )
 from .graph.ops.random import (
     bernoulli as bernoulli,

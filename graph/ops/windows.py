@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Axis, Const, Expr, Index
-from ...dims import Dim, DimExpr, bounds, ceildiv, maximum, show
+from ...dims import Dim, DimExpr, bounds, ceildiv, maximum, minimum, show
 from ...dtypes import Array, int64
 from ...errors import ConfigError, ShapeError
 from ..ir import Shape
@@ -198,6 +198,20 @@ def resolve_padding(
             raise ConfigError(f"padding {padding!r} must be whole numbers")
     whole = [tuple(n if isinstance(n, DimExpr) else int(n) for n in p) for p in pairs]
     return tuple(p[0] for p in whole), tuple(p[1] for p in whole)
+
+
+def ceil_padding(
+    spatial: Shape, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
+    before: Shape, after: Shape,
+) -> Shape:  # fmt: skip
+    """Padding after each axis with which the positions that are left over get a window too. It
+    begins within the values or the padding before them, as in PyTorch and ONNX."""
+    out: list[Dim] = []
+    for size, k, s, d, first, last in zip(spatial, kernel, strides, dilations, before, after):
+        span = (k - 1) * d + 1
+        windows = minimum(ceildiv(size + first + last - span, s) + 1, ceildiv(size + first, s))
+        out.append(maximum((windows - 1) * s + span - size - first, 0))
+    return tuple(out)
 
 
 def halves(total: Sequence[Dim], padding: str) -> tuple[Shape, Shape]:
