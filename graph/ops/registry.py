@@ -21,6 +21,7 @@ FAMILIES = (
     "patches",
     "pooling",
     "adaptive",
+    "normalization",
     "activation",
     "softmax",
     "norms",
