@@ -272,9 +272,6 @@ class Fuse:
         if live != [v] or v in self.kept or set(self.final_users(v)) != {n}:
             self.decline(n, f"{v.node!r} has other readers")
             return
-        if g.reduces and any(self.compute(m).checks for m in p.nodes):
-            self.decline(n, f"{v.node!r} has something to check once for each element")
-            return
         c = self.compute(n)
         reads = product([a.extent for a in (*c.axes, *c.reduce_axes)])
         if not self.about_once(reads, v.type.size, p, c, n, v):
