@@ -192,6 +192,16 @@ from .graph.ops.pointwise import (
     trunc as trunc,
     where as where,
 )
+from .graph.ops.integer_products import (
+    conv_integer as conv_integer,
+    matmul_integer as matmul_integer,
+)
+from .graph.ops.quantized import (
+    dequantize_linear as dequantize_linear,
+    dynamic_quantize_linear as dynamic_quantize_linear,
+    quantize_linear as quantize_linear,
+)
+from .graph.ops.qlinear import qlinear_conv as qlinear_conv, qlinear_matmul as qlinear_matmul
 from .graph.ops.pooling import (
     average_pool as average_pool,
     global_average_pool as global_average_pool,

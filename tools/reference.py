@@ -19,6 +19,8 @@ _TITLES = {
     "graph.ops.linalg": "Products", "graph.ops.convolution": "Convolution",
     "graph.ops.pooling": "Pooling", "graph.ops.indexing": "Indexing",
     "graph.ops.scattering": "Indexing along several axes", "graph.ops.sorting": "Sorting",
+    "graph.ops.integer_products": "Products of integers", "graph.ops.quantized": "Quantisation",
+    "graph.ops.qlinear": "Products of quantised values",
     "graph.ops.random": "Random values", "graph.ops.effects": "Checks and printing",
     "graph.ops.recurrent": "Loops", "graph.ops.base": "Defining ops",
     "tools.register": "Registering ops",

@@ -17,6 +17,8 @@ FAMILIES = (
     "linalg",
     "einsum",
     "convolution",
+    "integer_products",
+    "quantized",
     "transposed",
     "patches",
     "pooling",
