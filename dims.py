@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, Union
 
-from .errors import InternalError, TextError
+from .errors import InternalError, ShapeError, TextError
 
 Dim: TypeAlias = Union[int, "DimExpr"]
 Bounds: TypeAlias = tuple[int | None, int | None]
 _Monomial: TypeAlias = "tuple[Atom, ...]"
+_MOST_TERMS = 4096  # of a product, before terms are joined
 
 
 class Atom:
@@ -90,6 +91,10 @@ class DimExpr:
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, int):
             return _sum(((self, other),))
+        if len(self.terms) * len(other.terms) > _MOST_TERMS:
+            raise ShapeError(
+                f"a size is a product too long to reason about: ({show(self)[:80]}...)"
+            )
         out: dict[_Monomial, int] = {}
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
@@ -251,7 +256,7 @@ def _without(m: _Monomial, divisor: _Monomial) -> _Monomial | None:
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """Floor division, b > 0."""
+    """Floor division, b > 0; where b is 0 at run time, what it gives is of no use to anyone."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     if b == 1 or a == 0:
@@ -259,7 +264,7 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if a == b:
         return 1
     q, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return q
     if isinstance(r, DimExpr) and isinstance(b, int) and len(r.terms) == 1:
         (m, c) = r.terms[0]
@@ -277,7 +282,7 @@ def mod(a: Dim, b: Dim) -> Dim:
     if b == 1 or a == b or a == 0:
         return 0
     _, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return r
     if isinstance(b, int) and divisor(r) % b == 0:
         return 0
@@ -467,8 +472,9 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return out
 
 
-_INTEGER: dict[str, Callable[[int, int], int]] = {
-    "floordiv": int.__floordiv__, "mod": int.__mod__, "min": min, "max": max,
+_INTEGER: dict[str, Callable[[int, int], int]] = {  # dividing by nothing must not stop a run
+    "floordiv": lambda a, b: a // (b or 1), "mod": lambda a, b: a % (b or 1),
+    "min": min, "max": max,
 }  # fmt: skip
 
 

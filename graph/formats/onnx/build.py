@@ -40,7 +40,7 @@ DOMAINS = ("", "ai.onnx")  # two names of one domain
 _DEEPEST = 64  # functions and sub-graphs inside each other
 _MOST = 1_000_000  # nodes to convert, those of functions included
 _SOLVED = ("bool", "int32", "int64")
-_MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
               AttributeError, MemoryError)  # fmt: skip
 
 
@@ -113,9 +113,11 @@ class Builder:
             self._initializers(proto, scope)
             self._inputs(proto, scope)
             self.nodes(proto.node, scope, self.versions)
-            if not (self.needed or self.shapeless) or self.refusals:
-                self._outputs(proto.output, scope)
-        if self.refusals:
+            whole = self._outputs(proto.output, scope)
+            self._name_defaults(proto.input, scope)
+        if whole:  # what could not be converted or known is not needed
+            self.needed.clear()
+        elif self.refusals:
             many = f"{len(self.refusals)} of its nodes" if len(self.refusals) > 1 else "a node"
             raise ModelError(f"{self.options.file} cannot be converted: {many} cannot be",
                              *self.refusals)  # fmt: skip
@@ -129,14 +131,23 @@ class Builder:
         for name, t, read in tensors:
             array = read(t, self.options.folder)
             if name not in fed or name not in self.options.values:
-                scope.operands[name] = self._weight(name, array)
+                label = name if name in fed and self.model.ir_version >= 4 else ""
+                scope.operands[name] = self._weight(name, array, label)
 
-    def _weight(self, name: str, array: Array) -> Operand:
+    def _weight(self, name: str, array: Array, label: str = "") -> Operand:
+        """A tensor of the file. With a label it stays apart from equal ones, to be fed alone."""
         if self.options.trainable and array.dtype.kind == "f":
             value = variable(name, array)
         else:
-            value = constant(array, owner=self.graph)
+            value = constant(array, owner=self.graph, label=label)
         return Operand(name, self.graph, value)
+
+    def _name_defaults(self, infos: Iterable[ValueInfoProto], scope: Scope) -> None:
+        """Lets inputs with initial values be fed by name, unless what was built depends on them."""
+        for info in infos:
+            found = scope.operands.get(info.name)
+            if self.model.ir_version >= 4 and isinstance(found, Operand) and not found.asked:
+                self._name(info.name, found)
 
     def _inputs(self, proto: GraphProto, scope: Scope) -> None:
         names = [info.name for info in proto.input]
@@ -209,7 +220,8 @@ class Builder:
             spelt = f"d_{spelt}"
         return self.graph.dim(spelt, 0)
 
-    def _outputs(self, infos: Iterable[ValueInfoProto], scope: Scope) -> None:
+    def _outputs(self, infos: Sequence[ValueInfoProto], scope: Scope) -> bool:
+        """Declares the outputs; whether all are there."""
         for info in infos:
             try:
                 found = scope.find(info.name)
@@ -217,6 +229,9 @@ class Builder:
                 raise ModelError(f'nothing produces the output "{info.name}"') from None
             if isinstance(found, Operand):
                 self.graph.output(info.name, found.value)
+        if not infos:
+            raise ModelError(f"{self.options.file} has no outputs")
+        return all(info.name in self.graph.outputs for info in infos)
 
     # --- nodes ------------------------------------------------------------------------------
 
@@ -241,7 +256,7 @@ class Builder:
             except UserError as e:
                 self._refuse(node, path, e.message, *e.notes)
                 results = None
-            except _MALFORMED as e:
+            except MALFORMED as e:
                 self._refuse(node, path, f"it is malformed: {e!r}")
                 results = None
             finally:
@@ -249,9 +264,10 @@ class Builder:
             for k, name in enumerate(node.output):
                 if not name:
                     continue
+                made = results[k] if results is not None and k < len(results) else None
                 if name in scope.operands:
                     self._refuse(node, path, f'it produces "{name}", which is there already')
-                made = results[k] if results is not None and k < len(results) else None
+                    made = None
                 scope.operands[name] = made
                 self._name(name, made)
 
@@ -259,7 +275,7 @@ class Builder:
         """Lets a tensor be found by its name, unless another has it or it cannot be one."""
         if made is None or self.depth or not made.is_value or name in self.graph.values:
             return
-        if not any(c.isspace() or c in '"\\' for c in name):
+        if name.isprintable():
             self.graph.set_name(made.value, name)
 
     def _refuse(self, node: NodeProto, path: str, reason: str, *notes: str) -> None:

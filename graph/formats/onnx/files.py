@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....dtypes import Array
-from ....errors import ModelError
+from ....errors import FeedError, ModelError, UserError
 from ...definition import Graph
 from ...template import Template
-from .build import Builder, Options
+from .build import MALFORMED, Builder, Options
 from .registry import load_all
 
 if TYPE_CHECKING:
@@ -54,7 +54,14 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
         made = Builder(proto, Graph(name), Options(file, folder, {**fixed, **known}, shapes,
                                                    trainable))  # fmt: skip
-        made.build()
+        try:
+            made.build()
+        except (ModelError, FeedError):
+            raise
+        except UserError as e:
+            raise ModelError(f"{file} is no valid model: {e.message}", *e.notes) from None
+        except MALFORMED as e:
+            raise ModelError(f"{file} is malformed: {e!r}") from None
         return made
 
     def again(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
