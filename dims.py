@@ -8,11 +8,10 @@ normal forms are equal objects for `==` and `hash`, so passes compare dimensions
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, Union
 
-from .errors import InternalError, ShapeError, TextError
+from .errors import InternalError, ShapeError
 
 Dim: TypeAlias = Union[int, "DimExpr"]
 Bounds: TypeAlias = tuple[int | None, int | None]
@@ -445,7 +444,7 @@ def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
             if isinstance(atom, Sym):
                 part = part * leaf(atom)
             elif isinstance(atom, Op):
-                part = part * _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
+                part = part * FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
         out = out + part
     return out
 
@@ -498,13 +497,13 @@ def coefficient(d: Dim, s: Sym) -> Dim | None:
     return _make(k)
 
 
-_FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
+FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
     "floordiv": floordiv, "mod": mod, "min": minimum, "max": maximum,
 }  # fmt: skip
 
 
 def show(d: Dim) -> str:
-    """Text that `parse` reads back: `4*batch + (h + 1)//2 - 3`."""
+    """Text that `dims_text.parse` reads back: `4*batch + (h + 1)//2 - 3`."""
     if isinstance(d, int):
         return str(d)
     out = ""
@@ -532,71 +531,3 @@ def _show_operand(d: Dim) -> str:
         len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1
     )
     return show(d) if simple else f"({show(d)})"
-
-
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][\w.]*)|(//|[-+*%(),]))")
-
-
-def parse(text: str, symbol: Callable[[str], Dim]) -> Dim:
-    """Reads what `show` wrote; `symbol` gives the Dim of a name. TextError where it does not."""
-    tokens: list[str] = []
-    pos = 0
-    text = text.strip()
-    while pos < len(text):
-        match = _TOKEN.match(text, pos)
-        if not match:
-            raise TextError(f"cannot read dimension {text!r} at column {pos + 1}")
-        tokens.append(match.group(match.lastindex or 0))
-        pos = match.end()
-    at = 0
-
-    def take(expected: str | None = None) -> str:
-        nonlocal at
-        if at >= len(tokens) or (expected is not None and tokens[at] != expected):
-            raise TextError(f"cannot read dimension {text!r}: expected {expected or 'more'}")
-        at += 1
-        return tokens[at - 1]
-
-    def peek() -> str:
-        return tokens[at] if at < len(tokens) else ""
-
-    def expression() -> Dim:
-        out = term()
-        while peek() in ("+", "-"):
-            out = out + term() if take() == "+" else out - term()
-        return out
-
-    def term() -> Dim:
-        out = factor()
-        while peek() in ("*", "//", "%"):
-            sign = take()
-            right = factor()
-            out = out * right if sign == "*" else _FUNCTIONS[
-                "floordiv" if sign == "//" else "mod"](out, right)  # fmt: skip
-        return out
-
-    def factor() -> Dim:
-        token = take()
-        if token == "-":
-            return -factor()
-        if token == "(":
-            out = expression()
-            take(")")
-            return out
-        if token.isdigit():
-            return int(token)
-        if token in ("min", "max") and peek() == "(":
-            take("(")
-            a = expression()
-            take(",")
-            b = expression()
-            take(")")
-            return _FUNCTIONS[token](a, b)
-        if not (token[0].isalpha() or token[0] == "_"):
-            raise TextError(f"cannot read dimension {text!r} at {token!r}")
-        return symbol(token)
-
-    out = expression()
-    if at != len(tokens):
-        raise TextError(f"cannot read dimension {text!r} at {tokens[at]!r}")
-    return out

@@ -7,10 +7,10 @@ from typing import Any
 
 import flowmill as fm
 import numpy as np
-import pytest
-
 import onnx
+import pytest
 from onnx import TensorProto, helper
+
 from tests.onnx.models import info, model, node, raw
 
 IN, OUT = [info("x", "f", [3, 4])], ["y"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import flowmill as fm
 import numpy as np
+import onnx
 import pytest
 from flowmill.graph.template import Template
-
-import onnx
 from onnx import helper
+
 from tests.onnx.models import info, model, node, raw
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4) - 5

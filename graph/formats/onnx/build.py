@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....dims import Dim, DimExpr, parse
+import numpy as np
+
+from ....dims import Dim, DimExpr
+from ....dims_text import parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
@@ -51,7 +54,7 @@ class Options:
 
     file: str
     folder: Path | None
-    values: Mapping[str, Array]
+    values: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     trainable: bool
 
@@ -154,9 +157,8 @@ class Builder:
         if len(set(names)) != len(names) or "" in names:
             raise ModelError(f"{self.options.file} has inputs of equal or empty names: {names}")
         for info in proto.input:
-            given = self.options.values.get(info.name)
-            if given is not None:
-                self._fits(info, given)
+            if info.name in self.options.values:
+                given = self._fitting(info, self.options.values[info.name])
                 scope.operands[info.name] = self._weight(info.name, given)
             elif info.name not in scope.operands:
                 dtype, shape = self.type_of(info)
@@ -191,15 +193,22 @@ class Builder:
                 shape.append(self.dimension(d.dim_param, info.name, axis))
         return dtype, tuple(shape)
 
-    def _fits(self, info: ValueInfoProto, given: Array) -> None:
-        """FeedError where a value does not have the type of the input it is for."""
+    def _fitting(self, info: ValueInfoProto, given: Any) -> Array:
+        """A value for an input as an array of its type; numbers and lists become such. FeedError
+        where it does not fit."""
         dtype, shape = self.type_of(info)
-        fits = shape is None or (given.ndim == len(shape) and all(
-            d == n for d, n in zip(shape, given.shape) if isinstance(d, int)))  # fmt: skip
-        if given.dtype != dtype.numpy or not fits:
+        found = np.asarray(given)
+        if not isinstance(given, np.ndarray | np.generic) and found.dtype != object:
+            made = found.astype(dtype.numpy)
+            if np.array_equal(made.astype(found.dtype), found) or dtype.is_float:
+                found = made
+        fits = shape is None or (found.ndim == len(shape) and all(
+            d == n for d, n in zip(shape, found.shape) if isinstance(d, int)))  # fmt: skip
+        if found.dtype != dtype.numpy or not fits:
             wanted = f"{dtype}" if shape is None else str(TensorType(dtype, shape))
-            raise FeedError(f'the value for input "{info.name}" is {given.dtype}'
-                            f"{list(given.shape)}, the model takes {wanted}")  # fmt: skip
+            raise FeedError(f'the value for input "{info.name}" is {found.dtype}'
+                            f"{list(found.shape)}, the model takes {wanted}")  # fmt: skip
+        return found
 
     def dimension(self, written: str, input: str, axis: int) -> Dim:
         """A dimension that is no number: a symbol, or an expression of symbols. One that has no

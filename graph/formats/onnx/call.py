@@ -20,6 +20,7 @@ from ....errors import ModelError
 from ...definition import Graph
 from ...interpret import run
 from ...ir import CALLS, Function, Value, topological
+from ...ops.shape import reshape
 from ...ops.source import Constant, constant
 from .tensors import array_of
 
@@ -105,8 +106,8 @@ def value_of(elements: Array, dtype: DType, graph: Graph) -> Value:
     cast, size_of = CALLS["cast"], CALLS["size_of"]
     sizes = [size_of(d, graph) if isinstance(d, DimExpr) else constant(np.int64(d), owner=graph)
              for d in elements.flat]  # fmt: skip
-    stacked = CALLS["stack"](sizes, 0)
-    return CALLS["reshape"](cast(stacked, dtype), elements.shape)
+    stacked: Value = cast(CALLS["stack"](sizes, 0), dtype)
+    return reshape(stacked, elements.shape)
 
 
 def folded(value: Value) -> Array | None:
