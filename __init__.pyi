@@ -165,6 +165,16 @@ from .graph.ops.logic import (
     right_shift as right_shift,
 )
 from .graph.ops.lp_pool import global_lp_pool as global_lp_pool, lp_pool as lp_pool
+from .graph.ops.normalization import (
+    batch_norm as batch_norm,
+    batch_norm_training as batch_norm_training,
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    layer_norm as layer_norm,
+    local_response_norm as local_response_norm,
+    mean_variance_norm as mean_variance_norm,
+    rms_norm as rms_norm,
+)
 from .graph.ops.norms import norm as norm, normalize as normalize
 from .graph.ops.padding import pad as pad
 from .graph.ops.patches import col2im as col2im, im2col as im2col
@@ -220,6 +230,7 @@ from .graph.ops.reduce import (
     sum_ as _sum,
     var as var,
 )
+from .graph.ops.resize import resize as resize
 from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,

@@ -22,6 +22,8 @@ FAMILIES = (
     "pooling",
     "adaptive",
     "normalization",
+    "resample",
+    "resize",
     "activation",
     "softmax",
     "norms",
