@@ -76,7 +76,7 @@ _NAMES = {
     "graph.ops.recurrent": "scan",
     "graph.ops.base": "Op Pointwise sample",
     "tools.register": "register_op",
-    "graph.ops.effects": "check print=print_",
+    "graph.ops.effects": "check ensure_shape print=print_",
     "graph.ops.activation":
         "celu elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu shrink silu softsign "
         "swish thresholded_relu",
@@ -92,6 +92,7 @@ _MODULES = {
     "optimizers": "graph.optimizers",
     "schedules": "graph.schedules",
     "initializers": "graph.initializers",
+    "onnx": "graph.formats.onnx.files",
 }
 _WHERE = {
     name: (module, attribute or name)

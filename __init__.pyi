@@ -50,6 +50,7 @@ from .graph.definition import (
     variable as variable,
 )
 from .graph.formats.flowmill import load_graph as load_graph, save as save
+from .graph.formats.onnx import files as _onnx_files
 from .graph.gradients import gradients as gradients
 from .graph.ir import Function as Function, TensorType as TensorType, Value as Value
 from .graph.layers import catalogue as _catalogue, metrics as metrics, output as _output
@@ -107,8 +108,8 @@ from .graph.ops.division import (
     integer_power as integer_power,
     trunc_divide as trunc_divide,
 )
-from .graph.ops.effects import check as check, print_ as _print
 from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
+from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
 from .graph.ops.elementary import (
     acos as acos,
     acosh as acosh,
@@ -270,6 +271,7 @@ bitwise_and = _bitwise_and
 bitwise_not = _bitwise_not
 bitwise_or = _bitwise_or
 bitwise_xor = _bitwise_xor
+onnx = _onnx_files
 abs = _abs
 divide = _divide
 floor_divide = _floor_divide
