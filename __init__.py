@@ -72,6 +72,8 @@ _NAMES = {
         "mean_variance_norm rms_norm",
     "graph.ops.adaptive": "adaptive_average_pool adaptive_max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
+    "graph.ops.scattering": "gather_elements gather_nd scatter_elements scatter_nd",
+    "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",
     "graph.ops.base": "Op Pointwise sample",

@@ -247,6 +247,13 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
+from .graph.ops.scattering import (
+    gather_elements as gather_elements,
+    gather_nd as gather_nd,
+    scatter_elements as scatter_elements,
+    scatter_nd as scatter_nd,
+)
+from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
 from .graph.ops.transposed import conv_transpose as conv_transpose
 from .graph.ops.window_functions import (

@@ -75,6 +75,8 @@ class Fuse:
         for n in order:
             for v in dict.fromkeys(n.inputs):
                 self.users.setdefault(v, []).append(n)
+            if n.op.name in KERNELS:
+                self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
         for n in order:
             if not self.is_source(n) and not self.is_virtual(n):
                 self.assign(n)
@@ -271,9 +273,6 @@ class Fuse:
         if live != [v] or v in self.kept or set(self.final_users(v)) != {n}:
             self.decline(n, f"{v.node!r} has other readers")
             return
-        if g.reduces and any(self.compute(m).checks for m in p.nodes):
-            self.decline(n, f"{v.node!r} has something to check once for each element")
-            return
         c = self.compute(n)
         reads = product([a.extent for a in (*c.axes, *c.reduce_axes)])
         if not self.about_once(reads, v.type.size, p, c, n, v):
@@ -353,6 +352,17 @@ class Fuse:
                     out.setdefault(id(g), stack.pop())
         return list(out.values())
 
+    def results(self, g: Group) -> list[Value]:
+        """What a group's kernel writes: what others read, the anchor's first result in front. A
+        kernel of an op's own writes all of its results."""
+        if g.special:
+            return list(g.anchor.outputs)
+        used = [v for n in g.nodes for v in n.outputs
+                if v in self.kept or any(self.group_of.get(u) is not g
+                                         for u in self.final_users(v))]  # fmt: skip
+        anchor = g.anchor.outputs[0]
+        return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()
         inside: dict[Value, Value] = {}
@@ -378,11 +388,7 @@ class Fuse:
         for n in sorted(g.nodes, key=lambda n: self.place[n]):
             for v in n.outputs:
                 inner_value(v)
-        results = [v for n in g.nodes for v in n.outputs
-                   if v in self.kept or any(self.group_of.get(u) is not g
-                                            for u in self.final_users(v))]  # fmt: skip
-        anchor = g.anchor.outputs[0]
-        results.sort(key=lambda v: (v is not anchor, self.place[v.node]))
+        results = self.results(g)
         if not results:
             return
         body = Function(g.anchor.op.name, tuple(inner_inputs),
@@ -392,6 +398,13 @@ class Fuse:
         node.locs = tuple(locs)
         for v, made in zip(results, node.outputs):
             new[v] = made
+
+
+def memory_of(v: Value) -> Value:
+    """What a kernel of an op's own reads for an operand: memory knows no shapes."""
+    while isinstance(v.node.op, Reshape):
+        v = v.node.inputs[0]
+    return v
 
 
 def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:

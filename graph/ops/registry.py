@@ -32,6 +32,8 @@ FAMILIES = (
     "window_functions",
     "arrange",
     "indexing",
+    "scattering",
+    "sorting",
     "cumulative",
     "padding",
     "effects",
