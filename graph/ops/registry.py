@@ -24,6 +24,7 @@ FAMILIES = (
     "normalization",
     "resample",
     "resize",
+    "sampling",
     "activation",
     "softmax",
     "norms",
