@@ -90,7 +90,9 @@ class SampleAt(Sampling):
                 make(SampleDot(), x, indices, g))  # fmt: skip
 
     def ref(self, *xs: Array) -> Array:
-        x, indices, weights = (a.astype(np.int64 if a.dtype.kind in "iu" else np.float64) for a in xs)
+        x, indices, weights = (
+            a.astype(np.int64 if a.dtype.kind in "iu" else np.float64) for a in xs
+        )
         inside = (indices >= 0) & (indices < x.shape[2])
         at = np.where(inside, indices, 0)
         taken = np.stack([one[:, i] for one, i in zip(x, at)])  # [n, c, taps, m]
@@ -120,7 +122,9 @@ class SpreadAt(Sampling):
         return make(SampleAt(), g, indices, weights), None, make(SampleDot(), g, indices, below)
 
     def ref(self, *xs: Array) -> Array:
-        g, indices, weights = (a.astype(np.int64 if a.dtype.kind in "iu" else np.float64) for a in xs)
+        g, indices, weights = (
+            a.astype(np.int64 if a.dtype.kind in "iu" else np.float64) for a in xs
+        )
         size = int(self.size) if isinstance(self.size, int) else -1
         out = np.zeros((*g.shape[:2], size))
         for n, t, j in np.ndindex(indices.shape):
