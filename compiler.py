@@ -15,12 +15,12 @@ from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
 from .graph.rewrite import copied
 from .passes.base import Context, Record
+from .passes.fuse import memory_of
 from .passes.lower import Lowered, lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
 from .passes.share import share
-from .passes.special import INDICES
 from .passes.special import KERNELS as SPECIAL
 from .target import Target
 
@@ -102,10 +102,10 @@ def _work(n: Node, op: Fused, order: int, target: Target, level: int,
         made = SPECIAL[special.op.name](special.op, tuple(v.type for v in special.inputs),
                                         special.types)  # fmt: skip
         # its kernel has a buffer for each operand, also where a value is used twice
-        reads = tuple(n.inputs[body.inputs.index(v)] for v in special.inputs)
+        reads = tuple(n.inputs[body.inputs.index(memory_of(v))] for v in special.inputs)
         kernel = unique_kernel(share(made), known.kernels, body.name)
-        if special.op.name in INDICES:
-            indices = special.inputs[INDICES[special.op.name]]
+        if special.op.indices is not None:
+            indices = special.inputs[special.op.indices]
             sites = (Site("index", special.loc, special.op.name, indices.shape),)
     elif (key := structure(body)) in known.bodies:
         lowered, kernel = known.bodies[key]

@@ -75,6 +75,8 @@ class Fuse:
         for n in order:
             for v in dict.fromkeys(n.inputs):
                 self.users.setdefault(v, []).append(n)
+            if n.op.name in KERNELS:
+                self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
         for n in order:
             if not self.is_source(n) and not self.is_virtual(n):
                 self.assign(n)
@@ -238,7 +240,8 @@ class Fuse:
                 continue
             v = n.inputs[int(x.buffer)]
             if v.node in self.group_of and self.group_of[v.node] is g:
-                same = all(i == j or d == 1 for i, j, d in zip(x.indices, own, v.shape))
+                same = all(i == j or (d == 1 and not isinstance(i, Expr))
+                           for i, j, d in zip(x.indices, own, v.shape))  # fmt: skip
                 if x.mask is not None or len(x.indices) != len(own) or not same:
                     return False
                 if v.shape != g.anchor.outputs[0].shape:
@@ -349,6 +352,17 @@ class Fuse:
                     out.setdefault(id(g), stack.pop())
         return list(out.values())
 
+    def results(self, g: Group) -> list[Value]:
+        """What a group's kernel writes: what others read, the anchor's first result in front. A
+        kernel of an op's own writes all of its results."""
+        if g.special:
+            return list(g.anchor.outputs)
+        used = [v for n in g.nodes for v in n.outputs
+                if v in self.kept or any(self.group_of.get(u) is not g
+                                         for u in self.final_users(v))]  # fmt: skip
+        anchor = g.anchor.outputs[0]
+        return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()
         inside: dict[Value, Value] = {}
@@ -374,11 +388,7 @@ class Fuse:
         for n in sorted(g.nodes, key=lambda n: self.place[n]):
             for v in n.outputs:
                 inner_value(v)
-        results = [v for n in g.nodes for v in n.outputs
-                   if v in self.kept or any(self.group_of.get(u) is not g
-                                            for u in self.final_users(v))]  # fmt: skip
-        anchor = g.anchor.outputs[0]
-        results.sort(key=lambda v: (v is not anchor, self.place[v.node]))
+        results = self.results(g)
         if not results:
             return
         body = Function(g.anchor.op.name, tuple(inner_inputs),
@@ -388,6 +398,13 @@ class Fuse:
         node.locs = tuple(locs)
         for v, made in zip(results, node.outputs):
             new[v] = made
+
+
+def memory_of(v: Value) -> Value:
+    """What a kernel of an op's own reads for an operand: memory knows no shapes."""
+    while isinstance(v.node.op, Reshape):
+        v = v.node.inputs[0]
+    return v
 
 
 def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:
