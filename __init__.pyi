@@ -102,14 +102,15 @@ from .graph.ops.creation import (
     zeros_like as zeros_like,
 )
 from .graph.ops.cumulative import cumprod as cumprod
+from .graph.ops.deformable import deform_conv as deform_conv
 from .graph.ops.division import (
     bitcast as bitcast,
     fmod as fmod,
     integer_power as integer_power,
     trunc_divide as trunc_divide,
 )
-from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
 from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
+from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
 from .graph.ops.elementary import (
     acos as acos,
     acosh as acosh,
@@ -135,6 +136,7 @@ from .graph.ops.elementary import (
     tan as tan,
     tanh as tanh,
 )
+from .graph.ops.grid import affine_grid as affine_grid, grid_sample as grid_sample
 from .graph.ops.indexing import (
     cumsum as cumsum,
     gather as gather,
@@ -166,6 +168,16 @@ from .graph.ops.logic import (
     right_shift as right_shift,
 )
 from .graph.ops.lp_pool import global_lp_pool as global_lp_pool, lp_pool as lp_pool
+from .graph.ops.normalization import (
+    batch_norm as batch_norm,
+    batch_norm_training as batch_norm_training,
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    layer_norm as layer_norm,
+    local_response_norm as local_response_norm,
+    mean_variance_norm as mean_variance_norm,
+    rms_norm as rms_norm,
+)
 from .graph.ops.norms import norm as norm, normalize as normalize
 from .graph.ops.padding import pad as pad
 from .graph.ops.patches import col2im as col2im, im2col as im2col
@@ -231,6 +243,14 @@ from .graph.ops.reduce import (
     sum_ as _sum,
     var as var,
 )
+from .graph.ops.resize import resize as resize
+from .graph.ops.roi import max_roi_pool as max_roi_pool, roi_align as roi_align
+from .graph.ops.scattering import (
+    gather_elements as gather_elements,
+    gather_nd as gather_nd,
+    scatter_elements as scatter_elements,
+    scatter_nd as scatter_nd,
+)
 from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,
@@ -245,12 +265,6 @@ from .graph.ops.softmax import (
     log_softmax as log_softmax,
     logsumexp as logsumexp,
     softmax as softmax,
-)
-from .graph.ops.scattering import (
-    gather_elements as gather_elements,
-    gather_nd as gather_nd,
-    scatter_elements as scatter_elements,
-    scatter_nd as scatter_nd,
 )
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
@@ -277,7 +291,6 @@ bitwise_and = _bitwise_and
 bitwise_not = _bitwise_not
 bitwise_or = _bitwise_or
 bitwise_xor = _bitwise_xor
-onnx = _onnx_files
 abs = _abs
 divide = _divide
 floor_divide = _floor_divide

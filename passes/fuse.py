@@ -244,7 +244,8 @@ class Fuse:
                 continue
             v = n.inputs[int(x.buffer)]
             if v.node in self.group_of and self.group_of[v.node] is g:
-                same = all(i == j or d == 1 for i, j, d in zip(x.indices, own, v.shape))
+                same = all(i == j or (d == 1 and not isinstance(i, Expr))
+                           for i, j, d in zip(x.indices, own, v.shape))  # fmt: skip
                 if x.mask is not None or len(x.indices) != len(own) or not same:
                     return False
                 if v.shape != g.anchor.outputs[0].shape:

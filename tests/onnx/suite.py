@@ -16,7 +16,6 @@ from typing import Any
 
 import flowmill as fm
 import numpy as np
-
 import onnx
 from onnx import numpy_helper
 from onnx.backend.test.loader import DATA_DIR
