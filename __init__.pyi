@@ -266,6 +266,12 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
+from .graph.ops.sequences import (
+    bincount as bincount,
+    reverse_sequence as reverse_sequence,
+    searchsorted as searchsorted,
+    tensor_scatter as tensor_scatter,
+)
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
 from .graph.ops.transposed import conv_transpose as conv_transpose

@@ -21,6 +21,7 @@ _TITLES = {
     "graph.ops.scattering": "Indexing along several axes", "graph.ops.sorting": "Sorting",
     "graph.ops.integer_products": "Products of integers", "graph.ops.quantized": "Quantisation",
     "graph.ops.qlinear": "Products of quantised values",
+    "graph.ops.sequences": "Sequences, caches, sorted vectors",
     "graph.ops.random": "Random values", "graph.ops.effects": "Checks and printing",
     "graph.ops.recurrent": "Loops", "graph.ops.base": "Defining ops",
     "tools.register": "Registering ops",

@@ -39,6 +39,7 @@ FAMILIES = (
     "arrange",
     "indexing",
     "scattering",
+    "sequences",
     "sorting",
     "cumulative",
     "padding",
