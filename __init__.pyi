@@ -266,6 +266,7 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
+from .graph.ops.fourier import fft as fft, ifft as ifft, irfft as irfft, rfft as rfft, stft as stft
 from .graph.ops.sequences import (
     bincount as bincount,
     reverse_sequence as reverse_sequence,

@@ -39,6 +39,8 @@ FAMILIES = (
     "arrange",
     "indexing",
     "scattering",
+    "fourier_steps",
+    "fourier",
     "sequences",
     "sorting",
     "cumulative",

@@ -155,11 +155,14 @@ class Searchsorted(Op):
     def infer(self, *types: TensorType) -> TensorType:
         line, values = types
         if line.ndim != 1 or line.dtype != values.dtype:
-            raise ShapeError(f"a vector and values of one dtype are wanted, not {line} and {values}")
+            raise ShapeError(
+                f"a vector and values of one dtype are wanted, not {line} and {values}"
+            )
         return TensorType(int64, values.shape)
 
     def ref(self, *xs: Array) -> Array:
-        return np.asarray(np.searchsorted(*xs, side="right" if self.right else "left"))
+        line, values = xs
+        return np.asarray(np.searchsorted(line, values, "right" if self.right else "left"))
 
 
 @graph_function("reverse_sequence")
