@@ -276,6 +276,7 @@ _MODULES: dict[str, str]
 _WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
+onnx = _onnx_files
 print = _print
 bitwise_and = _bitwise_and
 bitwise_not = _bitwise_not
