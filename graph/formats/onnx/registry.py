@@ -34,6 +34,9 @@ FAMILIES = (
     "windows",
     "normalization",
     "indexing",
+    "scattering",
+    "selection",
+    "quantized",
     "random",
     "control",
 )
