@@ -44,6 +44,8 @@ FAMILIES = (
     "random",
     "fused",
     "recurrent",
+    "rnn",
+    "directions",
     "state",
 )
 

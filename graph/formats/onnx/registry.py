@@ -36,6 +36,12 @@ FAMILIES = (
     "indexing",
     "random",
     "control",
+    "resize",
+    "sampling",
+    "recurrent",
+    "transposed",
+    "contraction",
+    "patterns",
 )
 
 Result: TypeAlias = "Value | Operand | None"
