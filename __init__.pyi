@@ -103,6 +103,7 @@ from .graph.ops.creation import (
 )
 from .graph.ops.cumulative import cumprod as cumprod
 from .graph.ops.deformable import deform_conv as deform_conv
+from .graph.ops.directions import gru as gru, lstm as lstm, rnn as rnn
 from .graph.ops.division import (
     bitcast as bitcast,
     fmod as fmod,
@@ -225,6 +226,7 @@ from .graph.ops.pooling import (
 from .graph.ops.random import (
     bernoulli as bernoulli,
     dropout as dropout,
+    multinomial as multinomial,
     normal as normal,
     uniform as uniform,
 )

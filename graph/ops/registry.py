@@ -47,6 +47,8 @@ FAMILIES = (
     "random",
     "fused",
     "recurrent",
+    "rnn",
+    "directions",
     "state",
 )
 

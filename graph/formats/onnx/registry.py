@@ -39,6 +39,12 @@ FAMILIES = (
     "quantized",
     "random",
     "control",
+    "resize",
+    "sampling",
+    "recurrent",
+    "transposed",
+    "contraction",
+    "patterns",
 )
 
 Result: TypeAlias = "Value | Operand | None"
