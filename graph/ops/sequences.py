@@ -155,7 +155,9 @@ class Searchsorted(Op):
     def infer(self, *types: TensorType) -> TensorType:
         line, values = types
         if line.ndim != 1 or line.dtype != values.dtype:
-            raise ShapeError(f"a vector and values of one dtype are wanted, not {line} and {values}")
+            raise ShapeError(
+                f"a vector and values of one dtype are wanted, not {line} and {values}"
+            )
         return TensorType(int64, values.shape)
 
     def ref(self, *xs: Array) -> Array:

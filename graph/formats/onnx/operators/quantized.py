@@ -71,6 +71,4 @@ def _conv_integer(call: Call) -> Value:
 @converter("QLinearConv")
 def _qlinear_conv(call: Call) -> Value:
     parts = [call.value(k) for k in range(8)]
-    return qlinear.qlinear_conv(
-        *parts, bias=call.optional(8), **_windows(call, parts[0], parts[3])
-    )
+    return qlinear.qlinear_conv(*parts, bias=call.optional(8), **_windows(call, parts[0], parts[3]))
