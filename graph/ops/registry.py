@@ -31,6 +31,7 @@ FAMILIES = (
     "activation",
     "softmax",
     "norms",
+    "attention",
     "lp_pool",
     "creation",
     "window_functions",
