@@ -89,6 +89,7 @@ from .graph.ops.arrange import (
     tril as tril,
     triu as triu,
 )
+from .graph.ops.attention import attention as attention, rotary_embedding as rotary_embedding
 from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
 from .graph.ops.convolution import conv as conv
 from .graph.ops.creation import (

@@ -33,6 +33,7 @@ FAMILIES = (
     "activation",
     "softmax",
     "norms",
+    "attention",
     "lp_pool",
     "creation",
     "window_functions",
