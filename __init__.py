@@ -70,6 +70,8 @@ _NAMES = {
         "average_pool global_average_pool global_max_pool max_pool max_pool_with_indices max_unpool",
     "graph.ops.lp_pool": "global_lp_pool lp_pool",
     "graph.ops.resize": "resize",
+    "graph.ops.attention": "attention rotary_embedding",
+    "graph.ops.directions": "gru lstm rnn",
     "graph.ops.deformable": "deform_conv",
     "graph.ops.roi": "max_roi_pool roi_align",
     "graph.ops.grid": "affine_grid grid_sample",
@@ -92,7 +94,7 @@ _NAMES = {
         "swish thresholded_relu",
     "graph.ops.softmax": "hardmax log_softmax logsumexp softmax",
     "graph.ops.norms": "norm normalize",
-    "graph.ops.random": "bernoulli dropout normal uniform",
+    "graph.ops.random": "bernoulli dropout multinomial normal uniform",
 }  # fmt: skip
 # public name -> the module it stands for
 _MODULES = {

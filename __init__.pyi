@@ -89,6 +89,7 @@ from .graph.ops.arrange import (
     tril as tril,
     triu as triu,
 )
+from .graph.ops.attention import attention as attention, rotary_embedding as rotary_embedding
 from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
 from .graph.ops.convolution import conv as conv
 from .graph.ops.creation import (
@@ -103,6 +104,7 @@ from .graph.ops.creation import (
 )
 from .graph.ops.cumulative import cumprod as cumprod
 from .graph.ops.deformable import deform_conv as deform_conv
+from .graph.ops.directions import gru as gru, lstm as lstm, rnn as rnn
 from .graph.ops.division import (
     bitcast as bitcast,
     fmod as fmod,
@@ -225,6 +227,7 @@ from .graph.ops.pooling import (
 from .graph.ops.random import (
     bernoulli as bernoulli,
     dropout as dropout,
+    multinomial as multinomial,
     normal as normal,
     uniform as uniform,
 )
@@ -293,6 +296,7 @@ _MODULES: dict[str, str]
 _WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
+onnx = _onnx_files
 print = _print
 bitwise_and = _bitwise_and
 bitwise_not = _bitwise_not

@@ -195,7 +195,8 @@ def shared_loops(names: Names, axes: Sequence[LoopAxis]
     first, *rest = axes
     values: dict[Sym, Dim] = {}
     index, extent = first.index, first.extent
-    if rest and isinstance(rest[0].extent, int) and (not isinstance(extent, int) or extent < SHORT):
+    joins = bool(rest) and isinstance(rest[0].extent, int) and rest[0].extent > 0
+    if joins and (not isinstance(extent, int) or extent < SHORT):
         second = rest.pop(0)
         extent = extent * second.extent
         _, hi = bounds(extent)

@@ -33,6 +33,7 @@ FAMILIES = (
     "activation",
     "softmax",
     "norms",
+    "attention",
     "lp_pool",
     "creation",
     "window_functions",
@@ -49,6 +50,8 @@ FAMILIES = (
     "random",
     "fused",
     "recurrent",
+    "rnn",
+    "directions",
     "state",
 )
 

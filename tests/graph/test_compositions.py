@@ -109,6 +109,13 @@ def test_symbolic_sizes():
     np.testing.assert_array_equal(found[1], 4 - np.argmax(at[:, ::-1], 1))
 
 
+def test_nothing_to_keep():
+    """An axis of no elements between others."""
+    with fm.Graph() as graph:
+        x = fm.input("x", (3, 0, 5))
+    assert fm.Session(graph).run(fm.tril(x, 6), {x: np.zeros((3, 0, 5), np.float32)}).size == 0
+
+
 def test_mel_weight_matrix():
     """Triangles of height 1 that meet at their feet, as librosa and ONNX have them."""
     with fm.Graph():

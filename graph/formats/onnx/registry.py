@@ -40,6 +40,12 @@ FAMILIES = (
     "signal",
     "random",
     "control",
+    "resize",
+    "sampling",
+    "recurrent",
+    "transposed",
+    "contraction",
+    "patterns",
 )
 
 Result: TypeAlias = "Value | Operand | None"
