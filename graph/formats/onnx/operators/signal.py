@@ -1,4 +1,4 @@
-"""Fourier transforms and what goes with them."""
+"""Fourier transforms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from ....ir import Value
 from ....ops import fourier
 from ....ops.base import normal_axis
 from ....ops.shape import concat, reshape
-from ....ops.window_functions import mel_weight_matrix
 from ..call import Call
 from ..registry import converter
 
@@ -45,12 +44,3 @@ def _stft(call: Call) -> Value:
         signal = signal[..., 0]
     length = call.ints(3)[0] if call.has(3) else None
     return fourier.stft(signal, step, call.optional(2), length, call.flag("onesided", True))
-
-
-@converter("MelWeightMatrix")
-def _mel_weight_matrix(call: Call) -> Value:
-    """A constant: ONNX models make it of constants."""
-    bands, length, rate = (call.ints(k)[0] for k in range(3))
-    low, high = (float(call.array(k).item()) for k in (3, 4))
-    to = call.dtype("output_datatype", "float32")
-    return mel_weight_matrix(bands, length, rate, low, high, to, call.graph)
