@@ -83,6 +83,7 @@ _NAMES = {
     "graph.ops.scattering": "gather_elements gather_nd scatter_elements scatter_nd",
     "graph.ops.fourier": "fft ifft irfft rfft stft",
     "graph.ops.sequences": "bincount reverse_sequence searchsorted tensor_scatter",
+    "graph.ops.ngrams": "count_ngrams",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",

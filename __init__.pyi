@@ -276,6 +276,7 @@ from .graph.ops.sequences import (
     searchsorted as searchsorted,
     tensor_scatter as tensor_scatter,
 )
+from .graph.ops.ngrams import count_ngrams as count_ngrams
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
 from .graph.ops.transposed import conv_transpose as conv_transpose

@@ -44,6 +44,7 @@ FAMILIES = (
     "fourier",
     "sequences",
     "sorting",
+    "suppression",
     "cumulative",
     "padding",
     "effects",

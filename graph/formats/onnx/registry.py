@@ -38,6 +38,7 @@ FAMILIES = (
     "selection",
     "quantized",
     "signal",
+    "text",
     "random",
     "control",
     "resize",
