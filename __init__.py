@@ -63,6 +63,9 @@ _NAMES = {
     "graph.ops.convolution": "conv",
     "graph.ops.transposed": "conv_transpose",
     "graph.ops.patches": "col2im im2col",
+    "graph.ops.integer_products": "conv_integer matmul_integer",
+    "graph.ops.quantized": "dequantize_linear dynamic_quantize_linear quantize_linear",
+    "graph.ops.qlinear": "qlinear_conv qlinear_matmul",
     "graph.ops.pooling":
         "average_pool global_average_pool global_max_pool max_pool max_pool_with_indices max_unpool",
     "graph.ops.lp_pool": "global_lp_pool lp_pool",
@@ -78,6 +81,7 @@ _NAMES = {
     "graph.ops.adaptive": "adaptive_average_pool adaptive_max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.scattering": "gather_elements gather_nd scatter_elements scatter_nd",
+    "graph.ops.sequences": "bincount reverse_sequence searchsorted tensor_scatter",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",

@@ -206,6 +206,16 @@ from .graph.ops.pointwise import (
     trunc as trunc,
     where as where,
 )
+from .graph.ops.integer_products import (
+    conv_integer as conv_integer,
+    matmul_integer as matmul_integer,
+)
+from .graph.ops.quantized import (
+    dequantize_linear as dequantize_linear,
+    dynamic_quantize_linear as dynamic_quantize_linear,
+    quantize_linear as quantize_linear,
+)
+from .graph.ops.qlinear import qlinear_conv as qlinear_conv, qlinear_matmul as qlinear_matmul
 from .graph.ops.pooling import (
     average_pool as average_pool,
     global_average_pool as global_average_pool,
@@ -258,6 +268,12 @@ from .graph.ops.softmax import (
     log_softmax as log_softmax,
     logsumexp as logsumexp,
     softmax as softmax,
+)
+from .graph.ops.sequences import (
+    bincount as bincount,
+    reverse_sequence as reverse_sequence,
+    searchsorted as searchsorted,
+    tensor_scatter as tensor_scatter,
 )
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant

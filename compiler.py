@@ -22,6 +22,7 @@ from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import KERNELS as SPECIAL
+from .passes.steady import steady_nodes
 from .target import Target
 
 Watch = Callable[[str, object], None]
@@ -141,13 +142,6 @@ def unique_kernel(made: Kernel, known: dict[Kernel, Kernel], stem: str) -> Kerne
 def prepared_nodes(function: Function) -> frozenset[Node]:
     """Nodes that depend only on constants and on variables this function does not change: they
     are computed once, and again when such a variable is written."""
-    written = {v.node for v, _ in function.updates}
-    steady: set[Node] = set()
-    for n in function.nodes():
-        if isinstance(n.op, Constant) or (isinstance(n.op, Variable) and n not in written):
-            steady.add(n)
-        elif n.inputs and n.op.pure and all(v.node in steady for v in n.inputs):
-            if all(isinstance(t.nbytes, int) for t in n.types):
-                steady.add(n)
+    steady = steady_nodes(function)
     results = {v.node for v in function.roots()}  # at every run, in the run's own memory
     return frozenset(n for n in steady if isinstance(n.op, Fused) and n not in results)

@@ -8,15 +8,15 @@ normal forms are equal objects for `==` and `hash`, so passes compare dimensions
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, Union
 
-from .errors import InternalError, TextError
+from .errors import InternalError, ShapeError
 
 Dim: TypeAlias = Union[int, "DimExpr"]
 Bounds: TypeAlias = tuple[int | None, int | None]
 _Monomial: TypeAlias = "tuple[Atom, ...]"
+_MOST_TERMS = 4096  # of a product, before terms are joined
 
 
 class Atom:
@@ -58,12 +58,13 @@ class Op(Atom):
 class DimExpr:
     """A non-constant Dim: `sum(coefficient * product of atoms)`, terms in a fixed order."""
 
-    __slots__ = ("_bounds", "_hash", "terms")
+    __slots__ = ("_bounds", "_hash", "_symbols", "terms")
 
     def __init__(self, terms: tuple[tuple[_Monomial, int], ...]) -> None:
         self.terms = terms
         self._hash = hash(terms)
         self._bounds: Bounds | None = None
+        self._symbols: frozenset[Sym] | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -89,7 +90,11 @@ class DimExpr:
 
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, int):
-            return _sum(((self, other),))
+            return self if other == 1 else _sum(((self, other),))
+        if len(self.terms) * len(other.terms) > _MOST_TERMS:
+            raise ShapeError(
+                f"a size is a product too long to reason about: ({show(self)[:80]}...)"
+            )
         out: dict[_Monomial, int] = {}
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
@@ -128,7 +133,7 @@ def _key(d: Dim) -> str:
 def _make(terms: dict[_Monomial, int]) -> Dim:
     """Normal form: no zero terms, `c*(x//c) + x%c` folded to `x`, terms sorted, ints unwrapped."""
     live = {m: c for m, c in terms.items() if c}
-    for m, c in list(live.items()):
+    for m, c in live.items():
         if len(m) == 1 and isinstance(m[0], Op) and m[0].kind == "mod":
             whole = m[0]
             partner = (Op("floordiv", whole.a, whole.b),)
@@ -251,7 +256,7 @@ def _without(m: _Monomial, divisor: _Monomial) -> _Monomial | None:
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """Floor division, b > 0."""
+    """Floor division, b > 0; where b is 0 at run time, what it gives is of no use to anyone."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     if b == 1 or a == 0:
@@ -259,7 +264,7 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if a == b:
         return 1
     q, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return q
     if isinstance(r, DimExpr) and isinstance(b, int) and len(r.terms) == 1:
         (m, c) = r.terms[0]
@@ -277,7 +282,7 @@ def mod(a: Dim, b: Dim) -> Dim:
     if b == 1 or a == b or a == 0:
         return 0
     _, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return r
     if isinstance(b, int) and divisor(r) % b == 0:
         return 0
@@ -416,38 +421,37 @@ def _interval_mul(
     return min(ends), max(ends)
 
 
-def free_symbols(d: Dim) -> set[Sym]:
+def free_symbols(d: Dim) -> frozenset[Sym]:
     """Every symbol in `d`."""
-    out: set[Sym] = set()
-    if isinstance(d, DimExpr):
-        for m, _ in d.terms:
-            for atom in m:
-                if isinstance(atom, Sym):
-                    out.add(atom)
-                elif isinstance(atom, Op):
-                    out |= free_symbols(atom.a) | free_symbols(atom.b)
-    return out
+    if isinstance(d, int):
+        return frozenset()
+    if d._symbols is None:
+        atoms = [atom for m, _ in d.terms for atom in m]
+        ops = [atom for atom in atoms if isinstance(atom, Op)]
+        d._symbols = frozenset(atom for atom in atoms if isinstance(atom, Sym)).union(
+            *(free_symbols(part) for op in ops for part in (op.a, op.b)))  # fmt: skip
+    return d._symbols
 
 
 def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
     """`d` with every symbol replaced, simplified anew."""
     if isinstance(d, int):
         return d
-    out: Dim = 0
+    parts: list[tuple[Dim, int]] = []
     for m, c in d.terms:
-        part: Dim = c
+        part: Dim = 1
         for atom in m:
             if isinstance(atom, Sym):
-                part = part * leaf(atom)
+                part = leaf(atom) * part
             elif isinstance(atom, Op):
-                part = part * _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
-        out = out + part
-    return out
+                part = FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf)) * part
+        parts.append((part, c))
+    return _sum(parts)
 
 
 def substitute(d: Dim, values: Mapping[Sym, Dim]) -> Dim:
     """`d` with some symbols replaced."""
-    if isinstance(d, int) or not values:
+    if isinstance(d, int) or not any(s in values for s in free_symbols(d)):
         return d
     return rewrite(d, lambda s: values[s] if s in values else DimExpr((((s,), 1),)))
 
@@ -467,8 +471,9 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return out
 
 
-_INTEGER: dict[str, Callable[[int, int], int]] = {
-    "floordiv": int.__floordiv__, "mod": int.__mod__, "min": min, "max": max,
+_INTEGER: dict[str, Callable[[int, int], int]] = {  # dividing by nothing must not stop a run
+    "floordiv": lambda a, b: a // (b or 1), "mod": lambda a, b: a % (b or 1),
+    "min": min, "max": max,
 }  # fmt: skip
 
 
@@ -492,13 +497,13 @@ def coefficient(d: Dim, s: Sym) -> Dim | None:
     return _make(k)
 
 
-_FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
+FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
     "floordiv": floordiv, "mod": mod, "min": minimum, "max": maximum,
 }  # fmt: skip
 
 
 def show(d: Dim) -> str:
-    """Text that `parse` reads back: `4*batch + (h + 1)//2 - 3`."""
+    """Text that `dims_text.parse` reads back: `4*batch + (h + 1)//2 - 3`."""
     if isinstance(d, int):
         return str(d)
     out = ""
@@ -526,71 +531,3 @@ def _show_operand(d: Dim) -> str:
         len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1
     )
     return show(d) if simple else f"({show(d)})"
-
-
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][\w.]*)|(//|[-+*%(),]))")
-
-
-def parse(text: str, symbol: Callable[[str], Dim]) -> Dim:
-    """Reads what `show` wrote; `symbol` gives the Dim of a name. TextError where it does not."""
-    tokens: list[str] = []
-    pos = 0
-    text = text.strip()
-    while pos < len(text):
-        match = _TOKEN.match(text, pos)
-        if not match:
-            raise TextError(f"cannot read dimension {text!r} at column {pos + 1}")
-        tokens.append(match.group(match.lastindex or 0))
-        pos = match.end()
-    at = 0
-
-    def take(expected: str | None = None) -> str:
-        nonlocal at
-        if at >= len(tokens) or (expected is not None and tokens[at] != expected):
-            raise TextError(f"cannot read dimension {text!r}: expected {expected or 'more'}")
-        at += 1
-        return tokens[at - 1]
-
-    def peek() -> str:
-        return tokens[at] if at < len(tokens) else ""
-
-    def expression() -> Dim:
-        out = term()
-        while peek() in ("+", "-"):
-            out = out + term() if take() == "+" else out - term()
-        return out
-
-    def term() -> Dim:
-        out = factor()
-        while peek() in ("*", "//", "%"):
-            sign = take()
-            right = factor()
-            out = out * right if sign == "*" else _FUNCTIONS[
-                "floordiv" if sign == "//" else "mod"](out, right)  # fmt: skip
-        return out
-
-    def factor() -> Dim:
-        token = take()
-        if token == "-":
-            return -factor()
-        if token == "(":
-            out = expression()
-            take(")")
-            return out
-        if token.isdigit():
-            return int(token)
-        if token in ("min", "max") and peek() == "(":
-            take("(")
-            a = expression()
-            take(",")
-            b = expression()
-            take(")")
-            return _FUNCTIONS[token](a, b)
-        if not (token[0].isalpha() or token[0] == "_"):
-            raise TextError(f"cannot read dimension {text!r} at {token!r}")
-        return symbol(token)
-
-    out = expression()
-    if at != len(tokens):
-        raise TextError(f"cannot read dimension {text!r} at {tokens[at]!r}")
-    return out

@@ -26,6 +26,7 @@ from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
 from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
+from .steady import steady_nodes
 
 _SOURCES = (Input, Variable)
 _SMALL = 64  # results of at most so many elements are computed as early as possible
@@ -67,6 +68,7 @@ class Fuse:
         self.users: dict[Value, list[Node]] = {}
         self.kept: set[Value] = set(function.roots())
         self.looked_up: set[Value] = set()
+        self.steady = steady_nodes(function)
 
     def run(self) -> Function:
         order = early_order(self.function)
@@ -222,6 +224,8 @@ class Fuse:
         g = self.group_of[v.node]
         if g.special:
             return self.decline(n, f"{v.node!r} has a kernel of its own")
+        if g.reduces and g.anchor in self.steady and n not in self.steady:
+            return self.decline(n, f"{v.node!r} need not be computed at every run")
         anchor = g.anchor.outputs[0]
         out = n.outputs[0]
         if out.shape != anchor.shape or out.type.layout != anchor.type.layout:

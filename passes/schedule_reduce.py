@@ -222,7 +222,7 @@ class _Tiles:
         fixed = block // self.lanes if block else None
         mr, nv = register_tile(rows, vectors, depth, self.target, fixed, self.most_rows(rows))
         if not any(self._reuses(a) for a in self.nest.axes if a is not self.vector):
-            nv = min(nv, 2)  # no reuse: only latency asks for several accumulators
+            nv = fixed or min(nv, 2)  # no reuse: only latency asks for several accumulators
             mr = min(8, rows) if isinstance(rows, int) else 8
         return mr, nv
 

@@ -7,7 +7,7 @@ one of the op's `indices` is out of range (code "index").
 
 from __future__ import annotations
 
-from . import special_running, special_sampling, special_scatter, special_sort
+from . import special_running, special_sampling, special_scatter, special_search, special_sort
 from .special_parts import Maker
 
 KERNELS: dict[str, Maker] = {
@@ -19,6 +19,7 @@ KERNELS: dict[str, Maker] = {
     "scatter_elements": special_scatter.scatter_elements,
     "scatter_nd": special_scatter.scatter_nd,
     "spread_at": special_sampling.spread_at,
+    "searchsorted": special_search.searchsorted,
     "sort": special_sort.sort,
     "top_k": special_sort.top_k,
 }

@@ -181,7 +181,10 @@ def scatter_elements(op: Op, inputs: Types, outputs: Types) -> Kernel:
         first, behind = places[: len(before)], places[len(before) :]
 
         def place(i: IndexLike, c: Dim) -> list[IndexLike]:
-            return [*first, i, *behind, *([c] if after else [])]
+            return [*first, i, *spread(c)]
+
+        def spread(c: Dim) -> list[Dim]:
+            return [*behind, c] if after else []
 
         def each(extent: Dim, body: Callable[[Dim], Statements]) -> list[Stmt]:
             if not after:
@@ -195,8 +198,7 @@ def scatter_elements(op: Op, inputs: Types, outputs: Types) -> Kernel:
         def step(m: DimExpr) -> list[Stmt]:
             def update(c: Dim) -> list[Stmt]:
                 number: Dim = 0
-                for extent, i in zip(part, place(m, c)):
-                    assert not isinstance(i, Expr)
+                for extent, i in zip(part, [*first, m, *spread(c)]):
                     number = number * extent + i
                 read, one, mask = checked_place(at, place(m, c), size, number)
                 old = out.at(place(one, c), mask)

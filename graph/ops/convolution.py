@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product as every
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ... import algorithm as alg
 from ...algorithm import Compute, axis
 from ...dims import Dim, product, show
-from ...dtypes import Array
+from ...dtypes import Array, DType
 from ...errors import DTypeError, ShapeError
 from ..ir import Shape, TensorType, Value
-from .base import Operand, graph_function, make, promoted, sample
+from .base import Operand, Sample, graph_function, make, promoted, sample
 from .windows import Windowed, concrete, per_axis, resolve_padding
 
 _PLAIN: dict[str, Any] = {"strides": (1, 1), "pads_before": (0, 0), "pads_after": (0, 0),
@@ -46,12 +47,17 @@ class Convolution(Windowed, abstract=True):
 
     groups: int
 
+    def check_dtypes(self, *dtypes: DType) -> None:
+        """DTypeError where factors of these types are not multiplied."""
+        for d in dtypes:
+            if d != dtypes[0]:
+                raise DTypeError(f"dtypes differ: {dtypes[0]} and {d}")
+            if not d.computes or d.kind == "b":
+                raise DTypeError(f"not defined for {d}", "cast to float32 first")
+
     def check_types(self, *types: TensorType) -> None:
+        self.check_dtypes(*(t.dtype for t in types))
         for t in types:
-            if t.dtype != types[0].dtype:
-                raise DTypeError(f"dtypes differ: {types[0].dtype} and {t.dtype}")
-            if not t.dtype.computes or t.dtype.kind == "b":
-                raise DTypeError(f"not defined for {t.dtype}", "cast to float32 first")
             if t.ndim != self.rank + 2:
                 raise ShapeError(f"{self.rank} strides are for values with {self.rank + 2} axes, "
                                  f"not for {t}")  # fmt: skip
@@ -88,7 +94,7 @@ class Conv(Convolution):
 
     arity = 2
     onnx = "Conv"
-    samples = (sample((2, 3, 7, 6), (4, 3, 3, 3), **_SAME),
+    samples: ClassVar[tuple[Sample, ...]] = (sample((2, 3, 7, 6), (4, 3, 3, 3), **_SAME),
                sample((1, 4, 9, 8), (5, 4, 3, 2), **_STRIDED),
                sample((2, 4, 7, 6), (6, 2, 3, 3), **_DILATED),
                sample((1, 3, 6, 7), (6, 1, 3, 3), **_DEPTH),
@@ -104,7 +110,11 @@ class Conv(Convolution):
         x, w = types
         self.check_channels(x.shape[1], w.shape[0], w.shape)
         out = self.out_spatial(x.shape[2:], self.window(w.shape))
-        return TensorType(x.dtype, (x.shape[0], w.shape[0], *out))
+        return TensorType(self.result_dtype(x.dtype), (x.shape[0], w.shape[0], *out))
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """What products are summed in."""
+        return dtype
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         x, w = xs
@@ -115,8 +125,9 @@ class Conv(Convolution):
             channel = o.index // (w.shape[0] // self.groups) * w.shape[1] + channel
         tap = [t.index for t in taps]
         where, mask = self.read(at, tap, self.window(w.shape), x.shape[2:])
-        value = x.at([n.index, channel, *where], mask) * w.at([o.index, c.index, *tap])
-        return Compute(axes, inside, "add", value)
+        factors = x.at([n.index, channel, *where], mask), w.at([o.index, c.index, *tap])
+        left, right = (alg.cast(e, out.dtype) for e in factors)
+        return Compute(axes, inside, "add", left * right)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         x, w = xs

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ... import algorithm as alg
 from ...algorithm import Compute, axis
 from ...dims import Dim
 from ...dtypes import Array
 from ...errors import ConfigError, DTypeError, ShapeError
-from ..ir import CALLS, TensorType, Value
-from .base import Op, Operand, as_value, broadcast_shapes, graph_function, make, promoted, sample
+from ..ir import CALLS, Shape, TensorType, Value
+from .base import (
+    Op,
+    Operand,
+    Sample,
+    as_value,
+    broadcast_shapes,
+    graph_function,
+    make,
+    promoted,
+    sample,
+)
 
 
 @dataclass(frozen=True)
@@ -22,20 +33,25 @@ class Matmul(Op):
 
     arity = 2
     onnx = "MatMul"
-    samples = (sample((1, 1), (1, 1)), sample((7, 13), (13, 17)), sample((2, 1, 5, 3), (4, 3, 9)),
-               sample((33, 70), (70, 50)), sample((3, 0), (0, 4)), sample((64, 64), (64, 64)),
-               sample((5, 7), (7, 5), dtypes=("int32", "int32"), low=-9, high=9))  # fmt: skip
+    samples: ClassVar[tuple[Sample, ...]] = (
+        sample((1, 1), (1, 1)), sample((7, 13), (13, 17)), sample((2, 1, 5, 3), (4, 3, 9)),
+        sample((33, 70), (70, 50)), sample((3, 0), (0, 4)), sample((64, 64), (64, 64)),
+        sample((5, 7), (7, 5), dtypes=("int32", "int32"), low=-9, high=9))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
         a, b = types
         if not a.dtype.computes or a.dtype.kind == "b":
             raise DTypeError(f"not defined for {a.dtype}", "cast to float32 first")
+        return TensorType(a.dtype, self.result_shape(a, b))
+
+    def result_shape(self, a: TensorType, b: TensorType) -> Shape:
+        """The shape of the product. ShapeError where there is none."""
         if a.ndim < 2 or b.ndim < 2:
             raise ShapeError(f"operands need two axes or more: a is {a}, b is {b}")
         if a.shape[-1] != b.shape[-2]:
             raise ShapeError(f"inner dimensions differ: a is {a}, b is {b}")
         batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        return TensorType(a.dtype, (*batch, a.shape[-2], b.shape[-1]))
+        return (*batch, a.shape[-2], b.shape[-1])
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         a, b = xs
@@ -49,7 +65,7 @@ class Matmul(Op):
 
         left = a.at([*lead(a), m.index, k.index])
         right = b.at([*lead(b), k.index, n.index])
-        return Compute(axes, (k,), "add", left * right)
+        return Compute(axes, (k,), "add", alg.cast(left, out.dtype) * alg.cast(right, out.dtype))
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         a, b = xs
@@ -68,7 +84,11 @@ class Matmul(Op):
 @graph_function("matmul")
 def matmul(a: Any, b: Any) -> Value:
     """NumPy's matmul: a vector operand counts as a row (left) or a column (right)."""
-    x, y = promoted(a, b)
+    return multiplied(Matmul(), *promoted(a, b))
+
+
+def multiplied(op: Op, x: Value, y: Value) -> Value:
+    """The product `op` of two values, of which one with a single axis counts as a row or column."""
     if x.ndim == 0 or y.ndim == 0:
         raise ShapeError(f"matmul needs axes: a is {x.type}, b is {y.type}", "use * for scalars")
     reshape = CALLS["reshape"]
@@ -77,7 +97,7 @@ def matmul(a: Any, b: Any) -> Value:
         x = reshape(x, (1, *x.shape))
     if column:
         y = reshape(y, (*y.shape, 1))
-    out = make(Matmul(), x, y)
+    out = make(op, x, y)
     if row or column:
         shape = list(out.shape)
         if column:

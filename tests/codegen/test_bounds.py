@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flowmill.algorithm import Load
 from flowmill.codegen.bounds import SITE
-from flowmill.codegen.emit import INDEX_BITS, NO_ERROR
+from flowmill.codegen.kernel.frame import INDEX_BITS, NO_ERROR
 from flowmill.codegen.kernel.ir import Buffer, For, Kernel, Store
 from flowmill.dims import sym
 from flowmill.dtypes import float32

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from flowmill.codegen.elf import link_shared
-from flowmill.codegen.emit import NO_ERROR, emit_kernel
+from flowmill.codegen.emit import emit_kernel
 from flowmill.codegen.expressions import ZERO_BYTES, ZEROS
+from flowmill.codegen.kernel.frame import NO_ERROR
 from flowmill.codegen.kernel.ir import Kernel
 from flowmill.codegen.objects import object_code
 from flowmill.dims import as_sym

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from flowmill.codegen.emit import INDEX_BITS, NO_ERROR
+from flowmill.codegen.kernel.frame import INDEX_BITS, NO_ERROR
 from flowmill.codegen.kernel.interpret import run
 from flowmill.codegen.kernel.ir import Kernel
 from flowmill.codegen.kernel.text import show

@@ -66,3 +66,28 @@ def test_every_access_is_within_its_buffer(name, monkeypatch, tmp_path):
     monkeypatch.setenv("FLOWMILL_CHECK_BOUNDS", "1")
     monkeypatch.setenv("FLOWMILL_CACHE", str(tmp_path))
     check([(case, case.draw()) for case in cases() if case.op.name == name])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_binary_search(side):
+    line = np.sort(RNG.integers(-20, 20, 57)).astype(np.float32)
+    line[-2:] = np.nan
+    values = np.array([[-30, -20, 0, 0.5], [19, 30, np.inf, np.nan]], np.float32)
+    with fm.Graph() as graph:
+        y = fm.searchsorted(fm.input("line", ("n",)), fm.input("values", (2, 4)), side)
+    for n in (1, 56, 57):
+        made = fm.Session(graph).run(y, {"line": line[-n:], "values": values})
+        np.testing.assert_array_equal(made, np.searchsorted(line[-n:], values, side))
+
+
+def test_counts():
+    x = RNG.integers(0, 9, (5, 7))
+    weights = RNG.standard_normal((5, 7)).astype(np.float32)
+    with fm.Graph() as graph:
+        v, w = fm.input("x", (5, 7), "int64"), fm.input("w", (5, 7))
+        both = [fm.bincount(v, 9), fm.bincount(v, 9, w)]
+    counts, sums = fm.Session(graph).run(both, {"x": x, "w": weights})
+    np.testing.assert_array_equal(counts, np.bincount(x.ravel(), minlength=9))
+    np.testing.assert_allclose(sums, np.bincount(x.ravel(), weights.ravel(), 9), atol=1e-5)
+    with pytest.raises(fm.RunError, match="index out of range"):
+        fm.Session(graph).run(both[0], {"x": x + 1, "w": weights})

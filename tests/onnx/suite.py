@@ -16,7 +16,6 @@ from typing import Any
 
 import flowmill as fm
 import numpy as np
-
 import onnx
 from onnx import numpy_helper
 from onnx.backend.test.loader import DATA_DIR
@@ -84,7 +83,8 @@ def scope(case: Case) -> str | None:
             if info.type.tensor_type.elem_type not in (0, *PLAIN):
                 return onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type).lower()
     for node in _nodes(model.graph.node):
-        if "Sequence" in node.op_type or node.op_type.startswith(("Optional", "String")):
+        sequences = "Sequence" in node.op_type and node.op_type != "ReverseSequence"
+        if sequences or node.op_type.startswith(("Optional", "String")):
             return "sequences"
     return None
 

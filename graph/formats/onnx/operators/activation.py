@@ -1,14 +1,12 @@
-"""Activations, softmax and its kin, dropout."""
+"""Activations, softmax and its kin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from .....dims import product
-from .....dtypes import bool_
 from ....ir import Value
-from ....ops import activation, elementary, random, softmax
-from ....ops.creation import full
+from ....ops import activation, elementary, softmax
 from ....ops.norms import normalize
 from ....ops.pointwise import where
 from ....ops.shape import reshape
@@ -121,17 +119,3 @@ for _name, _to in _ALONG.items():
 @converter("LpNormalization")
 def _lp_normalization(call: Call) -> Value:
     return normalize(call.value(0), float(call.integer("p", 2)), call.integer("axis", -1))
-
-
-@converter("Dropout")
-def _dropout(call: Call) -> tuple[Value | None, ...]:
-    """Nothing happens but in training, which is asked for since opset 12."""
-    x = call.value(0)
-    all_kept = full(x.shape, True, bool_, x.node.owner) if call.wants(1) else None
-    if call.version < 12 or not call.has(2) or not bool(call.array(2).item()):
-        return x, all_kept
-    rate = float(call.array(1).item()) if call.has(1) else 0.5
-    if rate == 0:
-        return x, all_kept
-    kept = random.bernoulli(x.shape, 1 - rate)
-    return where(kept, x * (1 / (1 - rate)), 0), kept

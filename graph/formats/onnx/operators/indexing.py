@@ -14,17 +14,6 @@ def _gather(call: Call) -> Value:
     return indexing.gather(call.value(0), call.value(1), call.integer("axis", 0))
 
 
-@converter("GatherElements", halves=True)
-def _gather_elements(call: Call) -> Value:
-    x, indices = call.value(0), call.value(1)
-    axis = normal_axis(call.integer("axis", 0), x.ndim)
-    same = [k for k in range(x.ndim) if k != axis and x.shape[k] != indices.shape[k]]
-    if same:  # fewer lines are read than there are
-        for k in same:
-            x = x[(slice(None),) * k + (slice(0, indices.shape[k]),)]
-    return indexing.take_along_axis(x, indices, axis)
-
-
 @converter("OneHot", halves=True)
 def _one_hot(call: Call) -> Value:
     """Negative indices count from the end; those out of range give no hot element."""
