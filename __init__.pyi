@@ -147,6 +147,10 @@ from .graph.ops.indexing import (
     scatter_add as scatter_add,
     take_along_axis as take_along_axis,
 )
+from .graph.ops.integer_products import (
+    conv_integer as conv_integer,
+    matmul_integer as matmul_integer,
+)
 from .graph.ops.linalg import det as det, gemm as gemm, matmul as matmul
 from .graph.ops.logic import (
     equal as equal,
@@ -206,16 +210,6 @@ from .graph.ops.pointwise import (
     trunc as trunc,
     where as where,
 )
-from .graph.ops.integer_products import (
-    conv_integer as conv_integer,
-    matmul_integer as matmul_integer,
-)
-from .graph.ops.quantized import (
-    dequantize_linear as dequantize_linear,
-    dynamic_quantize_linear as dynamic_quantize_linear,
-    quantize_linear as quantize_linear,
-)
-from .graph.ops.qlinear import qlinear_conv as qlinear_conv, qlinear_matmul as qlinear_matmul
 from .graph.ops.pooling import (
     average_pool as average_pool,
     global_average_pool as global_average_pool,
@@ -223,6 +217,12 @@ from .graph.ops.pooling import (
     max_pool as max_pool,
     max_pool_with_indices as max_pool_with_indices,
     max_unpool as max_unpool,
+)
+from .graph.ops.qlinear import qlinear_conv as qlinear_conv, qlinear_matmul as qlinear_matmul
+from .graph.ops.quantized import (
+    dequantize_linear as dequantize_linear,
+    dynamic_quantize_linear as dynamic_quantize_linear,
+    quantize_linear as quantize_linear,
 )
 from .graph.ops.random import (
     bernoulli as bernoulli,
@@ -254,6 +254,12 @@ from .graph.ops.scattering import (
     scatter_elements as scatter_elements,
     scatter_nd as scatter_nd,
 )
+from .graph.ops.sequences import (
+    bincount as bincount,
+    reverse_sequence as reverse_sequence,
+    searchsorted as searchsorted,
+    tensor_scatter as tensor_scatter,
+)
 from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,
@@ -268,12 +274,6 @@ from .graph.ops.softmax import (
     log_softmax as log_softmax,
     logsumexp as logsumexp,
     softmax as softmax,
-)
-from .graph.ops.sequences import (
-    bincount as bincount,
-    reverse_sequence as reverse_sequence,
-    searchsorted as searchsorted,
-    tensor_scatter as tensor_scatter,
 )
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant

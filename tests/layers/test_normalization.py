@@ -141,7 +141,7 @@ def test_bad_arguments(make: object) -> None:
         make()  # type: ignore[operator]
 
 
-def whitened(x: Any, axes: Any, epsilon: float) -> Any:
+def whitened(x, axes, epsilon):
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
 
 
@@ -154,7 +154,7 @@ def whitened(x: Any, axes: Any, epsilon: float) -> Any:
     (fm.layers.RMSNorm((1, 3), 0.1),
      lambda x: x / np.sqrt((x * x).mean((1, 3), keepdims=True) + 0.1)),
 ])  # fmt: skip
-def test_groups_instances_and_squares(layer: Any, expected: Any) -> None:
+def test_groups_instances_and_squares(layer, expected):
     """Each with a gamma of 2 and, where there is one, a beta of 1."""
     layer.gamma_initializer, layer.beta_initializer = 2.0, 1.0
     x = np.random.default_rng(0).standard_normal((2, 6, 4, 5))

@@ -18,7 +18,8 @@ def _eye_like(call: Call) -> Value:
     if x.ndim != 2:
         call.refuse(f"it makes matrices like a matrix, not like {x.type}")
     kind = call.dtype("dtype") if call.given("dtype") else x.dtype
-    return eye(*x.shape, call.integer("k", 0), kind, call.graph)
+    rows, columns = x.shape
+    return eye(rows, columns, call.integer("k", 0), kind, call.graph)
 
 
 @converter("Trilu", halves=True)
@@ -35,7 +36,7 @@ def _trilu(call: Call) -> Value:
 @converter("Compress", halves=True)
 def _compress(call: Call) -> Value:
     axis = call.integer("axis") if call.given("axis") else None
-    return compress(call.value(0), call.array(1), axis)
+    return compress(call.value(0), call.array(1).tolist(), axis)
 
 
 @converter("MelWeightMatrix")
