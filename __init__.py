@@ -81,6 +81,7 @@ _NAMES = {
     "graph.ops.adaptive": "adaptive_average_pool adaptive_max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.scattering": "gather_elements gather_nd scatter_elements scatter_nd",
+    "graph.ops.fourier": "fft ifft irfft rfft stft",
     "graph.ops.sequences": "bincount reverse_sequence searchsorted tensor_scatter",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod",

@@ -138,6 +138,7 @@ from .graph.ops.elementary import (
     tan as tan,
     tanh as tanh,
 )
+from .graph.ops.fourier import fft as fft, ifft as ifft, irfft as irfft, rfft as rfft, stft as stft
 from .graph.ops.grid import affine_grid as affine_grid, grid_sample as grid_sample
 from .graph.ops.indexing import (
     cumsum as cumsum,

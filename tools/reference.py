@@ -22,6 +22,7 @@ _TITLES = {
     "graph.ops.integer_products": "Products of integers", "graph.ops.quantized": "Quantisation",
     "graph.ops.qlinear": "Products of quantised values",
     "graph.ops.sequences": "Sequences, caches, sorted vectors",
+    "graph.ops.fourier": "Fourier transforms",
     "graph.ops.random": "Random values", "graph.ops.effects": "Checks and printing",
     "graph.ops.recurrent": "Loops", "graph.ops.base": "Defining ops",
     "tools.register": "Registering ops",

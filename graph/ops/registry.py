@@ -40,6 +40,8 @@ FAMILIES = (
     "arrange",
     "indexing",
     "scattering",
+    "fourier_steps",
+    "fourier",
     "sequences",
     "sorting",
     "cumulative",

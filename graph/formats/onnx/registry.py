@@ -37,6 +37,7 @@ FAMILIES = (
     "scattering",
     "selection",
     "quantized",
+    "signal",
     "random",
     "control",
     "resize",

@@ -7,7 +7,6 @@ from ....ops.arrange import compress, tril, triu
 from ....ops.creation import eye
 from ....ops.pointwise import cast
 from ....ops.random import multinomial
-from ....ops.window_functions import mel_weight_matrix
 from ..call import Call
 from ..registry import converter
 
@@ -37,14 +36,6 @@ def _trilu(call: Call) -> Value:
 def _compress(call: Call) -> Value:
     axis = call.integer("axis") if call.given("axis") else None
     return compress(call.value(0), call.array(1).tolist(), axis)
-
-
-@converter("MelWeightMatrix")
-def _mel_weight_matrix(call: Call) -> Value:
-    bands, length, rate = (int(call.array(k).item()) for k in range(3))
-    low, high = (float(call.array(k).item()) for k in (3, 4))
-    return mel_weight_matrix(bands, length, rate, low, high,
-                             call.dtype("output_datatype", "float32"), call.graph)  # fmt: skip
 
 
 @converter("Multinomial")
