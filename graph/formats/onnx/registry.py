@@ -46,6 +46,8 @@ FAMILIES = (
     "transposed",
     "contraction",
     "patterns",
+    "attention",
+    "losses",
 )
 
 Result: TypeAlias = "Value | Operand | None"
