@@ -33,6 +33,7 @@ FAMILIES = (
     "activation",
     "softmax",
     "norms",
+    "nll",
     "attention",
     "lp_pool",
     "creation",

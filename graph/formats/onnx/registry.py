@@ -47,6 +47,8 @@ FAMILIES = (
     "transposed",
     "contraction",
     "patterns",
+    "attention",
+    "losses",
 )
 
 Result: TypeAlias = "Value | Operand | None"

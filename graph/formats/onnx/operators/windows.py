@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
-from .....dims import Dim, ceildiv
+from .....dims import Dim, DimExpr, product
 from ....ir import Value
-from ....ops import pointwise, reduce
+from ....ops import lp_pool, pooling
 from ....ops.base import make
 from ....ops.convolution import Conv
-from ....ops.pooling import MaxPool, PoolCount, SumPool
-from ....ops.shape import reshape
+from ....ops.creation import iota
+from ....ops.shape import reshape, size_of
 from ....ops.windows import concrete, same_padding
 from ..call import Call
 from ..registry import converter
@@ -60,85 +59,55 @@ def _conv(call: Call) -> Value:
     return out + reshape(b, (1, *b.shape, *(1,) * (x.ndim - 2)))
 
 
-def _pooled(call: Call) -> tuple[Value, dict[str, Any], list[int]]:
-    """The operand, the windows, and how many positions more each axis gets where the last window
-    may begin inside and end beyond (ceil_mode); they are padding that never counts."""
+def _pooled(call: Call) -> tuple[Value, dict[str, Any]]:
+    """The operand, and what `max_pool` and its kin take."""
     x = call.value(0)
     window = call.integers("kernel_shape")
     if window is None:
         call.refuse('attribute "kernel_shape" is missing')
-    g = {**geometry(call, x, window), "window": window}
-    beyond = [0] * len(window)
-    if call.flag("ceil_mode"):
-        for k, size in enumerate(x.shape[2:]):
-            span = (window[k] - 1) * g["dilations"][k] + 1
-            room = size + g["pads_before"][k] + g["pads_after"][k] - span
-            count = ceildiv(room, g["strides"][k]) + 1
-            # a window that would begin in the padding behind is left out
-            more = (count - 1) * g["strides"][k] - room
-            first = (count - 1) * g["strides"][k] - g["pads_before"][k]
-            if not isinstance(more, int) or not isinstance(first - size, int):
-                call.refuse(f"ceil_mode over an axis of size {size}")
-            beyond[k] = more if first - size < 0 else 0
-        g["pads_after"] = tuple(p + b for p, b in zip(g["pads_after"], beyond))
-    return x, g, beyond
+    g = geometry(call, x, window)
+    pads = tuple(zip(g["pads_before"], g["pads_after"]))
+    return x, {"window": window, "strides": g["strides"], "padding": pads,
+               "dilations": g["dilations"], "ceil_mode": call.flag("ceil_mode")}  # fmt: skip
 
 
 @converter("MaxPool")
-def _max_pool(call: Call) -> tuple[Value | None, ...]:
-    if call.wants(1):
-        call.refuse("the indices of the largest elements are not supported")
-    x, g, _ = _pooled(call)
-    return (make(MaxPool(**g), x),)
+def _max_pool(call: Call) -> tuple[Value, ...]:
+    """Indices count the elements of the whole operand, from the last axis on, or with
+    `storage_order` those of each channel from its first spatial axis on."""
+    x, g = _pooled(call)
+    if not call.wants(1):
+        return (pooling.max_pool(x, **g),)
+    largest, at = pooling.max_pool_with_indices(x, **g, column_major=call.flag("storage_order"))
+    planes = reshape(iota((x.shape[0] * x.shape[1],), owner=call.graph),
+                     (*x.shape[:2], *(1,) * (x.ndim - 2)))  # fmt: skip
+    plane = product(x.shape[2:])
+    step = size_of(plane, call.graph) if isinstance(plane, DimExpr) else plane
+    return largest, at + planes * step
 
 
 @converter("AveragePool")
 def _average_pool(call: Call) -> Value:
-    x, g, beyond = _pooled(call)
-    total = make(SumPool(**g), x)
-    inside = call.flag("count_include_pad")
-    if inside and not any(beyond):
-        return total * (1.0 / prod(g["window"]))
-    if not inside and all(p == 0 for p in (*g["pads_before"], *g["pads_after"])):
-        return total * (1.0 / prod(g["window"]))
-    spatial = x.shape[2:]
-    if inside:  # all but what lies beyond the padding counts
-        own = {**g, "pads_before": (0,) * len(beyond), "pads_after": tuple(beyond)}
-        spatial = tuple(d + b + a - m for d, b, a, m in
-                        zip(spatial, g["pads_before"], g["pads_after"], beyond))  # fmt: skip
-        g = own
-    count = PoolCount(**g, spatial=spatial, dtype=x.dtype)
-    return total / call.graph.node(count, ()).outputs[0]
+    x, g = _pooled(call)
+    return pooling.average_pool(x, **g, count_include_pad=call.flag("count_include_pad"))
 
 
 @converter("LpPool")
 def _lp_pool(call: Call) -> Value:
-    x, g, _ = _pooled(call)
-    p = call.integer("p", 2)
-    size = pointwise.abs_(x)
-    total = make(SumPool(**g), size if p == 1 else pointwise.power(size, p))
-    return total if p == 1 else pointwise.power(total, 1.0 / p)
-
-
-def _spatial(x: Value) -> tuple[int, ...]:
-    return tuple(range(2, x.ndim))
+    x, g = _pooled(call)
+    return lp_pool.lp_pool(x, **g, order=float(call.integer("p", 2)))
 
 
 @converter("GlobalAveragePool")
 def _global_average(call: Call) -> Value:
-    x = call.value(0)
-    return reduce.mean(x, _spatial(x), True)
+    return pooling.global_average_pool(call.value(0), True)
 
 
 @converter("GlobalMaxPool")
 def _global_max(call: Call) -> Value:
-    x = call.value(0)
-    return reduce.reduce_max(x, _spatial(x), True)
+    return pooling.global_max_pool(call.value(0), True)
 
 
 @converter("GlobalLpPool")
 def _global_lp(call: Call) -> Value:
-    from ....ops.norms import norm
-
-    x = call.value(0)
-    return norm(x, float(call.integer("p", 2)), _spatial(x), True)
+    return lp_pool.global_lp_pool(call.value(0), float(call.integer("p", 2)), True)
