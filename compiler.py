@@ -15,13 +15,14 @@ from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
 from .graph.rewrite import copied
 from .passes.base import Context, Record
+from .passes.fuse import memory_of
 from .passes.lower import Lowered, lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
 from .passes.share import share
-from .passes.special import INDICES
 from .passes.special import KERNELS as SPECIAL
+from .passes.steady import steady_nodes
 from .target import Target
 
 Watch = Callable[[str, object], None]
@@ -102,10 +103,10 @@ def _work(n: Node, op: Fused, order: int, target: Target, level: int,
         made = SPECIAL[special.op.name](special.op, tuple(v.type for v in special.inputs),
                                         special.types)  # fmt: skip
         # its kernel has a buffer for each operand, also where a value is used twice
-        reads = tuple(n.inputs[body.inputs.index(v)] for v in special.inputs)
+        reads = tuple(n.inputs[body.inputs.index(memory_of(v))] for v in special.inputs)
         kernel = unique_kernel(share(made), known.kernels, body.name)
-        if special.op.name in INDICES:
-            indices = special.inputs[INDICES[special.op.name]]
+        if special.op.indices is not None:
+            indices = special.inputs[special.op.indices]
             sites = (Site("index", special.loc, special.op.name, indices.shape),)
     elif (key := structure(body)) in known.bodies:
         lowered, kernel = known.bodies[key]
@@ -141,13 +142,6 @@ def unique_kernel(made: Kernel, known: dict[Kernel, Kernel], stem: str) -> Kerne
 def prepared_nodes(function: Function) -> frozenset[Node]:
     """Nodes that depend only on constants and on variables this function does not change: they
     are computed once, and again when such a variable is written."""
-    written = {v.node for v, _ in function.updates}
-    steady: set[Node] = set()
-    for n in function.nodes():
-        if isinstance(n.op, Constant) or (isinstance(n.op, Variable) and n not in written):
-            steady.add(n)
-        elif n.inputs and n.op.pure and all(v.node in steady for v in n.inputs):
-            if all(isinstance(t.nbytes, int) for t in n.types):
-                steady.add(n)
+    steady = steady_nodes(function)
     results = {v.node for v in function.roots()}  # at every run, in the run's own memory
     return frozenset(n for n in steady if isinstance(n.op, Fused) and n not in results)

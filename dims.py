@@ -8,15 +8,15 @@ normal forms are equal objects for `==` and `hash`, so passes compare dimensions
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, Union
 
-from .errors import InternalError, TextError
+from .errors import InternalError, ShapeError
 
 Dim: TypeAlias = Union[int, "DimExpr"]
 Bounds: TypeAlias = tuple[int | None, int | None]
 _Monomial: TypeAlias = "tuple[Atom, ...]"
+_MOST_TERMS = 4096  # of a product, before terms are joined
 
 
 class Atom:
@@ -91,6 +91,10 @@ class DimExpr:
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, int):
             return self if other == 1 else _sum(((self, other),))
+        if len(self.terms) * len(other.terms) > _MOST_TERMS:
+            raise ShapeError(
+                f"a size is a product too long to reason about: ({show(self)[:80]}...)"
+            )
         out: dict[_Monomial, int] = {}
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
@@ -201,37 +205,66 @@ def _split(d: Dim, c: int) -> tuple[Dim, Dim]:
 
 
 def _exact(d: Dim, by: DimExpr) -> tuple[Dim, Dim]:
-    """`(q, r)` with `d == by*q + r` for a divisor of a single term."""
-    (divisor, k), *more = by.terms
-    if more or isinstance(d, int):
+    """`(q, r)` with `d == by*q + r`: term by term for a divisor of one term; for a longer one r is
+    0 or d."""
+    if isinstance(d, int):
         return 0, d
+    if len(by.terms) > 1:
+        return _polynomial(d, by)
+    ((divisor, k),) = by.terms
     quotient: dict[_Monomial, int] = {}
     rest: dict[_Monomial, int] = {}
     for m, c in d.terms:
-        left = list(m)
-        fits = c % k == 0
-        for atom in divisor:
-            if atom in left:
-                left.remove(atom)
-            else:
-                fits = False
-        if fits:
-            quotient[tuple(left)] = c // k
-        else:
+        left = _without(m, divisor)
+        if left is None or c % k:
             rest[m] = c
+        else:
+            quotient[left] = c // k
     return _make(quotient), _make(rest)
 
 
+def _polynomial(d: DimExpr, by: DimExpr) -> tuple[Dim, Dim]:
+    """`(q, 0)` where `by` divides d as polynomials of their atoms, else `(0, d)`."""
+    divisor, k = _leading(by)
+    quotient: Dim = 0
+    rest: Dim = d
+    for _ in range(4 * len(d.terms)):
+        if rest == 0:
+            return quotient, 0
+        m, c = _leading(rest) if isinstance(rest, DimExpr) else ((), rest)
+        left = _without(m, divisor)
+        if left is None or c % k:
+            break
+        part = _make({left: c // k})
+        quotient, rest = quotient + part, rest - part * by
+    return (quotient, 0) if rest == 0 else (0, d)
+
+
+def _leading(d: DimExpr) -> tuple[_Monomial, int]:
+    """The first term by degree, then by its atoms: an order that multiplication keeps."""
+    return min(d.terms, key=lambda term: (-len(term[0]), [a.key for a in term[0]]))
+
+
+def _without(m: _Monomial, divisor: _Monomial) -> _Monomial | None:
+    """The product `m` without the factors of `divisor`; None where it does not have them all."""
+    left = list(m)
+    for atom in divisor:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    return tuple(left)
+
+
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """Floor division, b > 0."""
+    """Floor division, b > 0; where b is 0 at run time, what it gives is of no use to anyone."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
-    if b == 1:
+    if b == 1 or a == 0:
         return a
     if a == b:
         return 1
     q, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return q
     if isinstance(r, DimExpr) and isinstance(b, int) and len(r.terms) == 1:
         (m, c) = r.terms[0]
@@ -246,10 +279,10 @@ def mod(a: Dim, b: Dim) -> Dim:
     """Remainder of floor division, b > 0: always in `0..b-1`."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b
-    if b == 1 or a == b:
+    if b == 1 or a == b or a == 0:
         return 0
     _, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return r
     if isinstance(b, int) and divisor(r) % b == 0:
         return 0
@@ -274,8 +307,25 @@ def _extreme(kind: str, a: Dim, b: Dim) -> Dim:
         return a if kind == "min" else b
     if low is not None and low >= 0:
         return b if kind == "min" else a
+    for x, y in ((a, b), (b, a)):
+        if y in _operands(kind, x):
+            return x
     a, b = sorted((a, b), key=_key)
     return DimExpr((((Op(kind, a, b),), 1),))
+
+
+def _operands(kind: str, d: Dim) -> tuple[Dim, ...]:
+    """a and b where `d` is the smaller or larger one (`kind`) of them."""
+    if (
+        isinstance(d, DimExpr)
+        and len(d.terms) == 1
+        and d.terms[0][1] == 1
+        and len(d.terms[0][0]) == 1
+    ):
+        atom = d.terms[0][0][0]
+        if isinstance(atom, Op) and atom.kind == kind:
+            return atom.a, atom.b
+    return ()
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:
@@ -394,7 +444,7 @@ def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
             if isinstance(atom, Sym):
                 part = leaf(atom) * part
             elif isinstance(atom, Op):
-                part = _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf)) * part
+                part = FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf)) * part
         parts.append((part, c))
     return _sum(parts)
 
@@ -421,8 +471,9 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return out
 
 
-_INTEGER: dict[str, Callable[[int, int], int]] = {
-    "floordiv": int.__floordiv__, "mod": int.__mod__, "min": min, "max": max,
+_INTEGER: dict[str, Callable[[int, int], int]] = {  # dividing by nothing must not stop a run
+    "floordiv": lambda a, b: a // (b or 1), "mod": lambda a, b: a % (b or 1),
+    "min": min, "max": max,
 }  # fmt: skip
 
 
@@ -446,13 +497,13 @@ def coefficient(d: Dim, s: Sym) -> Dim | None:
     return _make(k)
 
 
-_FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
+FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
     "floordiv": floordiv, "mod": mod, "min": minimum, "max": maximum,
 }  # fmt: skip
 
 
 def show(d: Dim) -> str:
-    """Text that `parse` reads back: `4*batch + (h + 1)//2 - 3`."""
+    """Text that `dims_text.parse` reads back: `4*batch + (h + 1)//2 - 3`."""
     if isinstance(d, int):
         return str(d)
     out = ""
@@ -480,71 +531,3 @@ def _show_operand(d: Dim) -> str:
         len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1
     )
     return show(d) if simple else f"({show(d)})"
-
-
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][\w.]*)|(//|[-+*%(),]))")
-
-
-def parse(text: str, symbol: Callable[[str], Dim]) -> Dim:
-    """Reads what `show` wrote; `symbol` gives the Dim of a name. TextError where it does not."""
-    tokens: list[str] = []
-    pos = 0
-    text = text.strip()
-    while pos < len(text):
-        match = _TOKEN.match(text, pos)
-        if not match:
-            raise TextError(f"cannot read dimension {text!r} at column {pos + 1}")
-        tokens.append(match.group(match.lastindex or 0))
-        pos = match.end()
-    at = 0
-
-    def take(expected: str | None = None) -> str:
-        nonlocal at
-        if at >= len(tokens) or (expected is not None and tokens[at] != expected):
-            raise TextError(f"cannot read dimension {text!r}: expected {expected or 'more'}")
-        at += 1
-        return tokens[at - 1]
-
-    def peek() -> str:
-        return tokens[at] if at < len(tokens) else ""
-
-    def expression() -> Dim:
-        out = term()
-        while peek() in ("+", "-"):
-            out = out + term() if take() == "+" else out - term()
-        return out
-
-    def term() -> Dim:
-        out = factor()
-        while peek() in ("*", "//", "%"):
-            sign = take()
-            right = factor()
-            out = out * right if sign == "*" else _FUNCTIONS[
-                "floordiv" if sign == "//" else "mod"](out, right)  # fmt: skip
-        return out
-
-    def factor() -> Dim:
-        token = take()
-        if token == "-":
-            return -factor()
-        if token == "(":
-            out = expression()
-            take(")")
-            return out
-        if token.isdigit():
-            return int(token)
-        if token in ("min", "max") and peek() == "(":
-            take("(")
-            a = expression()
-            take(",")
-            b = expression()
-            take(")")
-            return _FUNCTIONS[token](a, b)
-        if not (token[0].isalpha() or token[0] == "_"):
-            raise TextError(f"cannot read dimension {text!r} at {token!r}")
-        return symbol(token)
-
-    out = expression()
-    if at != len(tokens):
-        raise TextError(f"cannot read dimension {text!r} at {tokens[at]!r}")
-    return out

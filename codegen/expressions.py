@@ -69,7 +69,7 @@ class Expressions(Arithmetic):
         self.constants: dict[Sym, int] = {}  # symbols of unrolled loops
         self.lets: dict[str, tuple[Operand, int]] = {}
         self.registers: dict[str, dict[tuple[int, ...], Operand]] = {}
-        self.versions: dict[str, int] = {}  # of written buffers, for reuse of loads
+        self.versions: dict[str, int] = {}  # of what is stored to, for reuse of what was read
         self.lanes: Lanes | None = None
         self._sources: dict[Expr, frozenset[str]] = {}
         self._varying: dict[Expr, bool] = {}
@@ -124,6 +124,10 @@ class Expressions(Arithmetic):
         if atom.kind in ("min", "max"):
             test = self._int(f"icmp {'slt' if atom.kind == 'min' else 'sgt'}", a, b, at)
             return self.out.emit(f"select i1 {test}, i64 {a}, i64 {b}", at)
+        least, _ = bounds(atom.b)
+        if least is None or least < 1:  # a size may be 0: nothing is then done with the quotient
+            some = self._int("icmp sgt", b, "0", at)
+            b = self.out.emit(f"select i1 {some}, i64 {b}, i64 1", at)
         low, _ = bounds(atom.a)
         if low is not None and low >= 0:
             return self._int("udiv" if atom.kind == "floordiv" else "urem", a, b, at)
@@ -172,6 +176,11 @@ class Expressions(Arithmetic):
         if atom.kind in ("min", "max"):
             test = emit(f"icmp {'slt' if atom.kind == 'min' else 'sgt'} <{n} x i64> {a}, {b}")
             return emit(f"select <{n} x i1> {test}, <{n} x i64> {a}, <{n} x i64> {b}")
+        least, _ = bounds(self.fixed(atom.b))
+        if least is None or least < 1:
+            ones = splat_constant("1", "i64", n)
+            some = emit(f"icmp sgt <{n} x i64> {b}, zeroinitializer")
+            b = emit(f"select <{n} x i1> {some}, <{n} x i64> {b}, <{n} x i64> {ones}")
         low, high = bounds(self.fixed(atom.a))
         if low is not None and low >= 0:
             op = "udiv" if atom.kind == "floordiv" else "urem"
@@ -208,6 +217,11 @@ class Expressions(Arithmetic):
                              f"<{n} x i32> zeroinitializer")  # fmt: skip
         self.out.scope.known[key] = made
         return made
+
+    def changed(self, *names: str) -> None:
+        """Notes that buffers may hold something else from here on."""
+        for name in names:
+            self.versions[name] = self.versions.get(name, -1) + 1
 
     def sources(self, e: Expr) -> frozenset[str]:
         """Buffers `e` loads from."""
@@ -323,7 +337,7 @@ class Expressions(Arithmetic):
         dtype = e.args[0].dtype
         t = value_type(dtype, n)
         args = [self._as(a, n) for a in e.args]
-        if e.fn == "fma" or (e.fn in MATH and dtype.is_float and e.fn not in ("sqrt",)):
+        if dtype.is_float and (e.fn == "fma" or (e.fn in MATH and e.fn != "sqrt")):
             return Operand(self.math(e.fn, args, dtype, n), n)
         if dtype.is_float:
             return Operand(self.float_op(e, args, dtype, t, n), n)

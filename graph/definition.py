@@ -104,8 +104,8 @@ class Graph(Interner):
 
     def set_name(self, value: Value, name: str) -> Value:
         """Names a value; GraphError if the name is taken."""
-        if not name or not isinstance(name, str) or any(c.isspace() or c in '"\\' for c in name):
-            raise GraphError(f"{name!r} cannot be a name", "names have no spaces and no quotes")
+        if not name or not isinstance(name, str) or not name.isprintable():
+            raise GraphError(f"{name!r} cannot be a name", "names are printable text")
         if self.values.get(name) is not value:
             self.check_free(name)
         self.values[name] = value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..algorithm import Apply, Const, Expr, Index, Load, rebuild
+from ..algorithm import Apply, Cast, Const, Expr, Index, Load, rebuild
 from ..dims import Dim, DimExpr, Sym, ceildiv, coefficient, free_symbols, maximum, minimum
 
 
@@ -62,6 +62,8 @@ def _factors(term: Expr) -> list[Load]:
     """Loads that make the whole term zero when they are masked off."""
     if isinstance(term, Load):
         return [term]
+    if isinstance(term, Cast):
+        return _factors(term.x)
     if isinstance(term, Apply) and term.fn == "mul":
         return [x for a in term.args for x in _factors(a)]
     return []

@@ -20,11 +20,13 @@ from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.effects import EnsureShape
 from ..graph.ops.fused import Fused
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
 from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
+from .steady import steady_nodes
 
 _SOURCES = (Input, Variable)
 _SMALL = 64  # results of at most so many elements are computed as early as possible
@@ -65,13 +67,18 @@ class Fuse:
         self.group_of: dict[Node, Group] = {}
         self.users: dict[Value, list[Node]] = {}
         self.kept: set[Value] = set(function.roots())
+        self.looked_up: set[Value] = set()
+        self.steady = steady_nodes(function)
 
     def run(self) -> Function:
         order = early_order(self.function)
         self.place = {n: k for k, n in enumerate(order)}
+        self.looked_up = {v for n in order if not self.is_source(n) for v in self.looks_up(n)}
         for n in order:
             for v in dict.fromkeys(n.inputs):
                 self.users.setdefault(v, []).append(n)
+            if n.op.name in KERNELS:
+                self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
         for n in order:
             if not self.is_source(n) and not self.is_virtual(n):
                 self.assign(n)
@@ -84,14 +91,22 @@ class Fuse:
                                               n.op.data.array.size != 1)  # fmt: skip
 
     def is_virtual(self, n: Node) -> bool:
-        """Read through, never computed: unless the graph asks for the value itself."""
-        if any(v in self.kept for v in n.outputs):
+        """Read through, never computed: unless the graph asks for the value itself, or it is read
+        where other values say."""
+        if any(v in self.kept or v in self.looked_up for v in n.outputs):
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
         if isinstance(n.op, Transpose):
             return self.only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf | EnsureShape)
+
+    def looks_up(self, n: Node) -> list[Value]:
+        """The operands that `n` reads at indices which depend on data."""
+        if n.op.name in KERNELS or not n.op.has("compute"):
+            return []
+        return [n.inputs[int(x.buffer)] for x in walk(self.compute(n).value)
+                if isinstance(x, Load) and any(isinstance(i, Expr) for i in x.indices)]  # fmt: skip
 
     def only_left_factor(self, n: Node) -> bool:
         """Whether a transpose is read by matrix products alone, on their left: single elements
@@ -178,7 +193,8 @@ class Fuse:
         return True
 
     def fits_into(self, other: Group, g: Group) -> bool:
-        """Whether a pointwise group has the elements of `g` and needs nothing `g` has to wait for."""
+        """Whether a pointwise group has the elements of `g`, needs nothing `g` has to wait for, and
+        nobody waits for what it makes before `g` is done."""
         a, b = other.anchor.outputs[0], g.anchor.outputs[0]
         if other.reduces or other.special or a.shape != b.shape or a.type.layout != b.type.layout:
             return False
@@ -188,6 +204,10 @@ class Fuse:
                 if source is g:
                     return False
                 if source is not None and source is not other and source.last >= g.first:
+                    return False
+            for v in m.outputs:
+                readers = (self.group_of.get(u) for u in self.final_users(v))
+                if any(r is not None and r is not other and r is not g for r in readers):
                     return False
         return True
 
@@ -204,6 +224,8 @@ class Fuse:
         g = self.group_of[v.node]
         if g.special:
             return self.decline(n, f"{v.node!r} has a kernel of its own")
+        if g.reduces and g.anchor in self.steady and n not in self.steady:
+            return self.decline(n, f"{v.node!r} need not be computed at every run")
         anchor = g.anchor.outputs[0]
         out = n.outputs[0]
         if out.shape != anchor.shape or out.type.layout != anchor.type.layout:
@@ -227,7 +249,8 @@ class Fuse:
                 continue
             v = n.inputs[int(x.buffer)]
             if v.node in self.group_of and self.group_of[v.node] is g:
-                same = all(i == j or d == 1 for i, j, d in zip(x.indices, own, v.shape))
+                same = all(i == j or (d == 1 and not isinstance(i, Expr))
+                           for i, j, d in zip(x.indices, own, v.shape))  # fmt: skip
                 if x.mask is not None or len(x.indices) != len(own) or not same:
                     return False
                 if v.shape != g.anchor.outputs[0].shape:
@@ -338,6 +361,17 @@ class Fuse:
                     out.setdefault(id(g), stack.pop())
         return list(out.values())
 
+    def results(self, g: Group) -> list[Value]:
+        """What a group's kernel writes: what others read, the anchor's first result in front. A
+        kernel of an op's own writes all of its results."""
+        if g.special:
+            return list(g.anchor.outputs)
+        used = [v for n in g.nodes for v in n.outputs
+                if v in self.kept or any(self.group_of.get(u) is not g
+                                         for u in self.final_users(v))]  # fmt: skip
+        anchor = g.anchor.outputs[0]
+        return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()
         inside: dict[Value, Value] = {}
@@ -363,11 +397,7 @@ class Fuse:
         for n in sorted(g.nodes, key=lambda n: self.place[n]):
             for v in n.outputs:
                 inner_value(v)
-        results = [v for n in g.nodes for v in n.outputs
-                   if v in self.kept or any(self.group_of.get(u) is not g
-                                            for u in self.final_users(v))]  # fmt: skip
-        anchor = g.anchor.outputs[0]
-        results.sort(key=lambda v: (v is not anchor, self.place[v.node]))
+        results = self.results(g)
         if not results:
             return
         body = Function(g.anchor.op.name, tuple(inner_inputs),
@@ -377,6 +407,13 @@ class Fuse:
         node.locs = tuple(locs)
         for v, made in zip(results, node.outputs):
             new[v] = made
+
+
+def memory_of(v: Value) -> Value:
+    """What a kernel of an op's own reads for an operand: memory knows no shapes."""
+    while isinstance(v.node.op, Reshape):
+        v = v.node.inputs[0]
+    return v
 
 
 def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..algorithm import Expr, Index, Load, Var, rebuild, walk
+from ..algorithm import Expr, Index, LaneReduce, Load, Var, rebuild, walk
 from ..codegen.kernel.ir import For, Kind, Stmt
 from ..dims import Dim, DimExpr, Sym, as_sym, bounds, coefficient, free_symbols, substitute, sym
 from .lower import Lowered, Output, Stage, StageCheck
@@ -113,6 +113,17 @@ def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
     return merged(nest)
 
 
+def index_dims(e: Expr) -> list[Dim]:
+    """The dimension expressions in `e`: index values, and places of loads that no data names."""
+    out: list[Dim] = []
+    for x in walk(e):
+        if isinstance(x, Index):
+            out.append(x.dim)
+        elif isinstance(x, Load | LaneReduce):
+            out += [i for i in x.indices if not isinstance(i, Expr)]
+    return out
+
+
 def substituted(stage: Stage, values: dict[Sym, Dim]) -> Stage:
     """`stage` with index symbols replaced in every expression."""
 
@@ -154,7 +165,7 @@ def merged(nest: Nest) -> Nest:
 
 
 def _mergeable(nest: Nest, p: LoopAxis, q: LoopAxis) -> bool:
-    if not isinstance(q.extent, int):  # its product with p's index could not be divided back
+    if not isinstance(q.extent, int) or q.extent == 0:  # p's index times it must divide back
         return False
     opaque = nest.opaque()
     if p.sym in opaque or q.sym in opaque:
@@ -184,7 +195,8 @@ def shared_loops(names: Names, axes: Sequence[LoopAxis]
     first, *rest = axes
     values: dict[Sym, Dim] = {}
     index, extent = first.index, first.extent
-    if rest and isinstance(rest[0].extent, int) and (not isinstance(extent, int) or extent < SHORT):
+    joins = bool(rest) and isinstance(rest[0].extent, int) and rest[0].extent > 0
+    if joins and (not isinstance(extent, int) or extent < SHORT):
         second = rest.pop(0)
         extent = extent * second.extent
         _, hi = bounds(extent)

@@ -19,7 +19,7 @@ from typing import Any
 from ..algorithm import Expr, Load, walk
 from ..codegen.kernel.ir import Kernel
 from ..codegen.kernel.program import Array, Launch, Phase, Program, Report, Site, Slot
-from ..dims import Dim, DimExpr, free_symbols, maximum, minimum, round_up
+from ..dims import Dim, DimExpr, free_symbols, maximum, minimum, product, round_up
 from ..errors import InternalError, Loc
 from ..graph.ir import Function, Node, Value
 from ..graph.ops.effects import Print
@@ -29,6 +29,7 @@ from ..target import Target
 from .lower import Lowered
 
 ALIGN = 64
+FOREVER = (0, 1 << 30)  # a lifetime that meets every other
 MAX_PARTS = 256
 
 
@@ -54,6 +55,12 @@ class Work:
     def fails(self) -> bool:
         return bool(self.sites)
 
+    @property
+    def scratch(self) -> tuple[Dim, ...]:
+        """Bytes of what the kernel needs for itself: its buffers after those it reads and writes."""
+        own = self.kernel.params[len(self.reads) + len(self.writes) :]
+        return tuple(_rounded(product(b.shape) * b.dtype.itemsize) for b in own)
+
 
 @dataclass
 class Plan:
@@ -75,6 +82,7 @@ class _Planner:
     def __init__(self, p: Plan) -> None:
         self.p = p
         self.slots: dict[Value, Slot] = {}
+        self.scratch: dict[tuple[int, int], Slot] = {}  # by the work's id and the buffer's number
         self.variables: list[Value] = []
         self.constants: list[str] = []
         self.late: list[tuple[Value, Value]] = []  # updates that are copied at the end
@@ -151,6 +159,10 @@ class _Planner:
                     raise InternalError(f"prepared value {v!r} has no constant size")
                 self.slots[v] = Slot("prepared", offset)
                 offset += -(-size // ALIGN) * ALIGN
+            for k, size in enumerate(w.scratch):
+                assert isinstance(size, int), "sizes of prepared values are numbers"
+                self.scratch[id(w), k] = Slot("prepared", offset)
+                offset += size
         return offset
 
     def bind_outputs(self, works: list[Work]) -> None:
@@ -207,6 +219,11 @@ class _Planner:
             elif v in shown:  # read when its step is over
                 dies[v] = max(dies[v], born[v] + 1)
         areas = self.shared_areas(works, born, dies, step_of)
+        for w in works:
+            for k, size in enumerate(w.scratch):
+                step = step_of[id(w)]
+                life = (step, step) if self.p.reuse else FOREVER
+                areas.append(_Area([], size, *life, scratch=(id(w), k)))
         classes: dict[Dim, list[_Area]] = {}
         for a in areas:
             unit, a.units = _unit(a.size)
@@ -217,8 +234,10 @@ class _Planner:
             members = classes[unit]
             height = _pack(members)
             for a in members:
-                for v in a.values:
-                    self.slots[v] = Slot("arena", base + unit * a.offset)
+                slot = Slot("arena", base + unit * a.offset)
+                self.slots.update(dict.fromkeys(a.values, slot))
+                if a.scratch is not None:
+                    self.scratch[a.scratch] = slot
             base = base + unit * height
             peak = peak + unit * _live_peak(members)
         return base, peak
@@ -247,10 +266,8 @@ class _Planner:
                                 area[v] = a
                                 break
                 if v not in area:
-                    area[v] = _Area([v], round_up(v.type.nbytes, ALIGN) if isinstance(
-                        v.type.nbytes, int) else v.type.nbytes, born[v], dies[v])  # fmt: skip
-                    if not self.p.reuse:
-                        area[v].first, area[v].last = 0, 1 << 30
+                    life = (born[v], dies[v]) if self.p.reuse else FOREVER
+                    area[v] = _Area([v], _rounded(v.type.nbytes), *life)
         return list({id(a): a for a in area.values()}.values())
 
     # --- phases -----------------------------------------------------------------------------
@@ -266,6 +283,7 @@ class _Planner:
             at = len(sites)
             sites.extend(w.sites)
             slots = [self.slots[v] for v in (*w.reads, *w.writes)]
+            slots += [self.scratch[id(w), k] for k in range(len(w.scratch))]
             launches.append(Launch(w.kernel.name, tuple(slots), w.dims, at, w.label, w.locs,
                                    w.flops, w.bytes))  # fmt: skip
         return Phase(tuple(launches), parts(works, self.p.target))
@@ -273,7 +291,7 @@ class _Planner:
 
 @dataclass
 class _Area:
-    """Memory for values whose lifetimes follow one another."""
+    """Memory for values whose lifetimes follow one another, or for a kernel's scratch."""
 
     values: list[Value]
     size: Dim
@@ -281,6 +299,12 @@ class _Area:
     last: int
     units: int = 0
     offset: int = 0
+    scratch: tuple[int, int] | None = None
+
+
+def _rounded(size: Dim) -> Dim:
+    """A size in whole cache lines; `_unit` does that for others than numbers."""
+    return round_up(size, ALIGN) if isinstance(size, int) else size
 
 
 def _unit(size: Dim) -> tuple[Dim, int]:

@@ -16,12 +16,13 @@ from ..graph.ir import Function, Layout, Node, Piece, TensorType, Value
 from ..graph.ops.base import Pointwise
 from ..graph.ops.convolution import Conv, ConvInputGrad, ConvWeightGrad
 from ..graph.ops.fused import Relayout
+from ..graph.ops.integer_products import MatmulInteger
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.pooling import Pooling
 from ..graph.ops.shape import Concat, Pad, Slice, Transpose, Unslice
-from ..graph.ops.source import Constant, Variable
 from ..graph.ops.windows import Windowed
 from ..target import Target
+from .steady import steady_nodes
 from .tiles import panel_vectors
 
 PACK_ROWS = 192  # a matrix product with fewer rows does not pay for packing its operand each run
@@ -51,13 +52,7 @@ class _Select:
         self.target = target
         self.note = note
         self.new: dict[Value, Value] = {}
-        written = {v.node for v, _ in function.updates}
-        self.steady: set[Node] = set()
-        for n in function.nodes():
-            source = isinstance(n.op, Constant) or (isinstance(n.op, Variable) and n not in written)
-            if source or (n.inputs and n.op.pure and all(v.node in self.steady
-                                                         for v in n.inputs)):  # fmt: skip
-                self.steady.add(n)
+        self.steady = steady_nodes(function)
 
     def run(self) -> Function:
         fn = self.function
@@ -173,7 +168,7 @@ class _Select:
         spatial = tuple(Piece(k) for k in range(2, len(shape)))
         if op.groups > 1:
             return (*spatial, Piece(1), Piece(0))
-        lanes = self.target.lanes(x.dtype)
+        lanes = self.target.lanes(n.types[0].dtype)
         rows = n.types[0].shape[-1]
         depth = product(shape[1:])
         nv = panel_vectors(shape[0], self.target, lanes, rows, depth)
@@ -238,8 +233,9 @@ class _Select:
         a, b = (self.plain(v) for v in n.inputs)
         rows = a.shape[-2]
         often = isinstance(rows, int) and rows >= PACK_ROWS
-        if b.ndim == 2 and b.dtype.is_float and (n.inputs[1].node in self.steady or often):
-            lanes = self.target.lanes(b.dtype)
+        fit = b.dtype.is_float or isinstance(op, MatmulInteger)
+        if b.ndim == 2 and fit and (n.inputs[1].node in self.steady or often):
+            lanes = self.target.lanes(n.types[0].dtype)
             if not isinstance(b.shape[1], int) or b.shape[1] > lanes:
                 nv = panel_vectors(b.shape[1], self.target, lanes, rows, b.shape[0])
                 block = nv * lanes

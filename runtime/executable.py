@@ -6,6 +6,7 @@ In: native code with its manifest. Out: `run(inputs) -> outputs` on NumPy arrays
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -211,6 +212,8 @@ class Executable:
         """As `run`, where arguments fit exactly and nothing fails. None: nothing happened, and
         `run` does it, or says why it cannot be done."""
         outs: list[Any]
+        if not self._fast_symbol:
+            return None
         if given is not None:
             outs = given
         elif self.static:
@@ -239,7 +242,7 @@ class Executable:
         """A function of the inputs, and of memory for the result as `out`, for programs with one
         result that write no variables: `run_fast` without the calls in between, half the cost.
         What it cannot do goes to `slow(inputs, out)`. None for other programs."""
-        if len(self._plan) != 1 or self.written:
+        if len(self._plan) != 1 or self.written or not self._fast_symbol:
             return None
         (sizes, dtype), state, readers = self._plan[0], self.state, self.state.readers
         varying = [k for k, d in enumerate(sizes) if d.__class__ is not int]
@@ -331,7 +334,9 @@ def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
         at.insert(0, index % size if size else 0)
         index //= max(size, 1)
     place = f" at element {at}" if at else ""
-    return RunError(f"{site.text}: {what}{place}", str(site.loc),
+    named = {n for n in re.findall(r"[A-Za-z_]\w*", site.text) if n in dims}
+    sizes = ", ".join(f"{n} = {dims[n]}" for n in sorted(named)) if site.code == "check" else ""
+    return RunError(f"{site.text}: {what}{place}", str(site.loc), sizes and f"where {sizes}",
                     "variables are as they were before the run")  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dims import Dim, DimExpr, Sym, as_sym, parse, show, sym, total
+from ..dims import Dim, DimExpr, Sym, as_sym, show, sym, total
+from ..dims_text import parse
 from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError

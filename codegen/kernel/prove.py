@@ -7,11 +7,12 @@ around it, their `active`, branches and masks) and proves others from them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import gcd
 
 from ...algorithm import Apply, Const, Expr, Index, IndexLike, Load, Var, walk
 from ...dims import Atom, Dim, DimExpr, Op, bounds, divisor
 from ...dtypes import int64
-from .ir import Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, expressions
+from .ir import Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, While, expressions
 from .text import show_access
 
 _BUDGET = 400  # goals looked at per proof; proofs of real kernels need fewer than 30
@@ -76,6 +77,7 @@ class Facts:
 
         def go(g: Dim, depth: int) -> bool:
             nonlocal left
+            g = _tight(g)
             low, _ = bounds(g)
             if low is not None and low >= 0:
                 return True
@@ -96,6 +98,19 @@ class Facts:
     def within(self, index: Dim, extent: Dim) -> bool:
         """Whether `0 <= index < extent` follows."""
         return self.prove(index) and self.prove(extent - 1 - index)
+
+
+def _tight(goal: Dim) -> Dim:
+    """A Dim that is >= 0 exactly where `goal` is, without a factor that all but its constant have:
+    what they make is a whole number."""
+    if isinstance(goal, int):
+        return goal
+    common = gcd(*(k for atoms, k in goal.terms if atoms))
+    if common == 1:
+        return goal
+    return DimExpr(tuple((atoms, k // common) for atoms, k in goal.terms if atoms)) + sum(
+        k // common for atoms, k in goal.terms if not atoms
+    )
 
 
 def _terms(d: Dim) -> int:
@@ -186,6 +201,8 @@ def _unproven(
             most = bounds(s.hi - s.lo)[1]
             if most is None or most > 0:
                 yield from _unproven(s.body, facts.inside(s), buffers, lets)
+        elif isinstance(s, While):
+            yield from _unproven(s.body, facts.assuming(s.cond, lets), buffers, lets)
         elif isinstance(s, If):
             yield from _unproven(s.then, facts.assuming(s.cond, lets), buffers, lets)
             yield from _unproven(s.orelse, facts.assuming(s.cond, lets, False), buffers, lets)

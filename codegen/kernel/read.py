@@ -35,6 +35,7 @@ from .ir import (
     Space,
     Stmt,
     Store,
+    While,
     loop_var,
 )
 from .tokens import Tokens
@@ -146,6 +147,8 @@ class Reader(Tokens):
             cond = self.expr()
             then = self.block()
             return If(cond, then, self.block() if self.skip("else") else ())
+        if word == "while":
+            return While(self.expr(), self.block())
         if word == "fail":
             site = self.integer()
             self.expect("if")
@@ -199,12 +202,12 @@ class Reader(Tokens):
 
     def access(self) -> tuple[tuple[IndexLike, ...], Expr | None]:
         self.expect("[")
-        indices = self.sequence("]", self.index, stop=";")
+        indices = self.items(self.index, "]", ";")
         mask = None
         if self.skip(";"):
             self.expect("if")
             mask = self.expr()
-            self.expect("]")
+        self.expect("]")
         return indices, mask
 
     def index(self) -> IndexLike:

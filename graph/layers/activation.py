@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from ...errors import ConfigError
 from ..ir import Value
 from ..ops.activation import (
+    celu,
     elu,
     gelu,
     hard_sigmoid,
@@ -38,7 +39,7 @@ def linear(x: Value) -> Value:
 
 
 ACTIVATIONS: dict[str, Callable[..., Value]] = {
-    "linear": linear, "relu": relu, "leaky_relu": leaky_relu, "elu": elu, "selu": selu,
+    "linear": linear, "relu": relu, "leaky_relu": leaky_relu, "elu": elu, "celu": celu, "selu": selu,
     "gelu": gelu, "silu": silu, "swish": silu, "sigmoid": sigmoid, "hard_sigmoid": hard_sigmoid,
     "hard_swish": hard_swish, "tanh": tanh, "softplus": softplus, "softsign": softsign,
     "mish": mish, "softmax": softmax, "log_softmax": log_softmax,

@@ -19,6 +19,13 @@ from ..ir import Value
 from ..ops.base import as_value
 from . import mode
 
+LAYOUTS = {
+    1: "[batch, channels, length]",
+    2: "[batch, channels, height, width]",
+    3: "[batch, channels, depth, height, width]",
+}
+"""The axes of channels-first values, by their number of spatial axes."""
+
 
 class Layer:
     """Something with a name, and perhaps variables, that is called on values.

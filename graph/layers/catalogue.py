@@ -7,6 +7,7 @@ names are functions of values. Losses are `fm.losses`, metrics `fm.metrics`.
 from __future__ import annotations
 
 from ..ops.activation import (
+    celu,
     elu,
     gelu,
     hard_sigmoid,
@@ -37,28 +38,55 @@ from .combination import (
     subtract,
 )
 from .input import Input, Normalization
-from .learnable import Conv1D, Conv2D, Dense, DepthwiseConv2D, Dropout, Embedding
-from .normalization import BatchNorm, LayerNorm
+from .learnable import (
+    Conv1D,
+    Conv1DTranspose,
+    Conv2D,
+    Conv2DTranspose,
+    Conv3D,
+    Conv3DTranspose,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Embedding,
+)
+from .normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pooling import (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
     AveragePool1D,
     AveragePool2D,
+    AveragePool3D,
     GlobalAveragePool1D,
     GlobalAveragePool2D,
+    GlobalAveragePool3D,
     GlobalMaxPool1D,
     GlobalMaxPool2D,
+    GlobalMaxPool3D,
     MaxPool1D,
     MaxPool2D,
+    MaxPool3D,
 )
-from .recurrent import RNN, SimpleRNN, SimpleRNNCell
+from .recurrent import GRU, LSTM, RNN, Bidirectional, SimpleRNN, SimpleRNNCell
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "RNN",
     "Activation",
+    "AdaptiveAveragePool",
+    "AdaptiveMaxPool",
     "AveragePool1D",
     "AveragePool2D",
+    "AveragePool3D",
     "BatchNorm",
+    "Bidirectional",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
+    "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
@@ -66,22 +94,29 @@ __all__ = [
     "Flatten",
     "GlobalAveragePool1D",
     "GlobalAveragePool2D",
+    "GlobalAveragePool3D",
     "GlobalMaxPool1D",
     "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
+    "GroupNorm",
     "Input",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
     "MaxPool1D",
     "MaxPool2D",
+    "MaxPool3D",
     "MultiHeadAttention",
     "Normalization",
     "PReLU",
+    "RMSNorm",
     "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
     "add",
     "attention",
     "average",
+    "celu",
     "concatenate",
     "dot",
     "elu",

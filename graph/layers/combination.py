@@ -6,7 +6,6 @@ after the other. Shapes broadcast as in NumPy.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 from ... import algorithm as alg
 from ...dims import product
 from ...errors import ConfigError, ShapeError
-from ..ir import CALLS, Value
+from ..ir import Value
+from ..ops.attention import attention as attend
 from ..ops.base import as_value, normal_axis, operands
-from ..ops.creation import iota
 from ..ops.linalg import matmul
 from ..ops.reduce import sum_
 from ..ops.shape import concat, expand_dims, reshape, transpose
-from ..ops.softmax import softmax
 from .base import Layer, known, require_rank
 from .learnable import Dense
 
@@ -121,17 +119,8 @@ def attention(
     for x, what in ((q, "query"), (k, "key"), (v, "value")):
         if x.ndim < 2:
             raise ShapeError(f"attention: the {what} needs two axes or more, it is {x.type}")
-    if scale is None:
-        scale = 1.0 / math.sqrt(known(q, -1, "attention"))
-    scores = matmul(q * scale, k.mT)
-    if causal:
-        m, n = scores.shape[-2:]
-        rows, columns = (iota((m, n), axis, owner=q.node.owner) for axis in (0, 1))
-        last = CALLS["size_of"](n - m, q.node.owner)
-        scores = alg.where(rows + last >= columns, scores, _MASKED)
-    if mask is not None:
-        scores = alg.where(as_value(mask, scores), scores, _MASKED)
-    return matmul(softmax(scores, axis=-1), v)
+    past = k.shape[-2] - q.shape[-2] if causal else 0
+    return attend(q, k, v, mask, causal, scale, past=past, hidden=_MASKED)  # type: ignore[no-any-return]
 
 
 class MultiHeadAttention(Layer):

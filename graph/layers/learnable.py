@@ -16,11 +16,12 @@ from ..ops.indexing import gather
 from ..ops.linalg import matmul
 from ..ops.random import dropout
 from ..ops.shape import reshape
+from ..ops.transposed import conv_transpose
 from ..ops.windows import per_axis
 from . import mode
 from .activation import ActivationLike
 from .activation import get as get_activation
-from .base import Layer, float_dtype, known, require_rank
+from .base import LAYOUTS, Layer, float_dtype, known, require_rank
 
 Padding: TypeAlias = "str | int | Sequence[int | tuple[int, int]]"
 
@@ -83,24 +84,29 @@ class _Conv(Layer):
 
     def build(self, *xs: Value) -> None:
         (x,) = xs
-        require_rank(x, self.rank + 2, type(self).__name__,
-                     "[batch, channels, height, width]" if self.rank == 2
-                     else "[batch, channels, length]")  # fmt: skip
+        require_rank(x, self.rank + 2, type(self).__name__, LAYOUTS[self.rank])
         channels = known(x, 1, type(self).__name__)
         filters, groups = self.sizes(channels)
-        shape = (filters, channels // groups, *self.kernel_size)
+        shape = (*self.matrix(channels, filters, groups), *self.kernel_size)
         self.weight("kernel", shape, self.kernel_initializer, float_dtype(x))
         if self.use_bias:
             self.weight("bias", (filters,), self.bias_initializer, float_dtype(x))
 
+    def matrix(self, channels: int, filters: int, groups: int) -> tuple[int, int]:
+        """The first two sizes of the kernel."""
+        return filters, channels // groups
+
     def call(self, *xs: Value, **arguments: Any) -> Value:
         (x,) = xs
-        groups = self.sizes(known(x, 1, type(self).__name__))[1]
-        out = conv(x, self.weights["kernel"], self.strides, self.padding, self.dilation_rate,
-                   groups)  # fmt: skip
+        out = self.convolved(x, self.sizes(known(x, 1, type(self).__name__))[1])
         if self.use_bias:
             out = out + reshape(self.weights["bias"], (-1, *[1] * self.rank))
         return self.activation(out)
+
+    def convolved(self, x: Value, groups: int) -> Value:
+        """x and the kernel, without the bias."""
+        return conv(x, self.weights["kernel"], self.strides, self.padding, self.dilation_rate,
+                    groups)  # fmt: skip
 
 
 class Conv1D(_Conv):
@@ -117,6 +123,58 @@ class Conv2D(_Conv):
     """
 
     rank = 2
+
+
+class Conv3D(_Conv):
+    """Convolution of [batch, channels, depth, height, width]; kernel is [filters,
+    channels / groups, depth, height, width]."""
+
+    rank = 3
+
+
+class _ConvTranspose(_Conv):
+    """What the transposed convolutions share: kernel is [channels, filters / groups, *window]."""
+
+    def __init__(
+        self, filters: int, kernel_size: int | Sequence[int], strides: int | Sequence[int] = 1,
+        padding: Padding = "valid", output_padding: int | Sequence[int] = 0,
+        dilation_rate: int | Sequence[int] = 1, groups: int = 1,
+        activation: ActivationLike = None, use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
+        name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            filters, kernel_size, strides, padding, dilation_rate, groups, activation, use_bias,
+            kernel_initializer, bias_initializer, name,
+        )  # fmt: skip
+        self.output_padding = output_padding
+
+    def matrix(self, channels: int, filters: int, groups: int) -> tuple[int, int]:
+        return channels, filters // groups
+
+    def convolved(self, x: Value, groups: int) -> Value:
+        return conv_transpose(x, self.weights["kernel"], self.strides, self.padding,
+                              self.output_padding, self.dilation_rate, groups)  # fmt: skip
+
+
+class Conv1DTranspose(_ConvTranspose):
+    """Transposed convolution of [batch, channels, length]: every element times the kernel, added up
+    `strides` apart. Lengths become `length * strides` with padding "same", else
+    `(length - 1) * strides + span of the kernel - padding + output_padding`."""
+
+    rank = 1
+
+
+class Conv2DTranspose(_ConvTranspose):
+    """Transposed convolution of [batch, channels, height, width]; see `Conv1DTranspose`."""
+
+    rank = 2
+
+
+class Conv3DTranspose(_ConvTranspose):
+    """Transposed convolution of [batch, channels, depth, height, width]; see `Conv1DTranspose`."""
+
+    rank = 3
 
 
 class DepthwiseConv2D(_Conv):

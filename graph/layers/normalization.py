@@ -1,4 +1,4 @@
-"""Learnable layers that bring values to mean 0 and variance 1: batch and layer normalisation."""
+"""Learnable layers that bring values to mean 0 and variance 1, over a batch, a layer, or groups."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from ... import algorithm as alg
 from ...errors import ConfigError
 from ..ir import Value
+from ..ops.normalization import group_norm, layer_norm, rms_norm
 from ..ops.reduce import mean
 from ..ops.shape import reshape
 from ..state import token
@@ -114,10 +115,73 @@ class LayerNorm(Layer):
             self.weight("beta", shape, self.beta_initializer, float_dtype(x))
 
     def call(self, *xs: Value, **arguments: Any) -> Value:
+        return layer_norm(xs[0], self.weights.get("gamma"), self.weights.get("beta"), self.axes,
+                          self.epsilon)  # fmt: skip
+
+
+class RMSNorm(Layer):
+    """Divides each example by the root of the mean of its squares over `axis` (one or several), then
+    scales. [..., features] keeps its shape; gamma has the sizes of the axes. Zhang and Sennrich
+    2019; arguments and defaults are Keras's.
+    """
+
+    def __init__(
+        self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, gamma_initializer: Any = "ones",
+        name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name)
+        if not epsilon > 0:
+            raise ConfigError(f"epsilon must be positive, it is {epsilon}")
+        self.axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        self.epsilon, self.gamma_initializer = epsilon, gamma_initializer
+
+    def build(self, *xs: Value) -> None:
         (x,) = xs
-        centred = x - mean(x, self.axes, keepdims=True)
-        variance = mean(centred * centred, self.axes, keepdims=True)
-        out: Value = centred * alg.rsqrt(variance + self.epsilon)
+        sizes = {a % x.ndim: known(x, a, "RMSNorm") for a in self.axes}
+        shape = tuple(sizes.get(a, 1) for a in range(min(sizes), x.ndim))
+        self.weight("gamma", shape, self.gamma_initializer, float_dtype(x))
+
+    def call(self, *xs: Value, **arguments: Any) -> Value:
+        return rms_norm(xs[0], self.weights["gamma"], self.axes, self.epsilon)
+
+
+class GroupNorm(Layer):
+    """Normalises each of `groups` groups of neighbouring channels of each example [batch, channels,
+    ...], then scales and shifts every channel (Wu and He 2018). One group normalises all channels
+    together, as many as there are channels each by itself; -1 means that. Arguments and defaults
+    are Keras's.
+    """
+
+    def __init__(
+        self, groups: int = 32, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
+        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name)
+        if not epsilon > 0:
+            raise ConfigError(f"epsilon must be positive, it is {epsilon}")
+        self.groups, self.epsilon, self.center, self.scale = groups, epsilon, center, scale
+        self.gamma_initializer, self.beta_initializer = gamma_initializer, beta_initializer
+
+    def build(self, *xs: Value) -> None:
+        channels = known(xs[0], 1, type(self).__name__)
         if self.scale:
-            out = out * self.weights["gamma"]
-        return out + self.weights["beta"] if self.center else out
+            self.weight("gamma", (channels,), self.gamma_initializer, float_dtype(xs[0]))
+        if self.center:
+            self.weight("beta", (channels,), self.beta_initializer, float_dtype(xs[0]))
+
+    def call(self, *xs: Value, **arguments: Any) -> Value:
+        (x,) = xs
+        groups = known(x, 1, type(self).__name__) if self.groups == -1 else self.groups
+        return group_norm(x, groups, self.weights.get("gamma"), self.weights.get("beta"),
+                          self.epsilon)  # fmt: skip
+
+
+class InstanceNorm(GroupNorm):
+    """Normalises every channel of each example [batch, channels, *spatial] by itself, then scales
+    and shifts it (Ulyanov et al. 2016)."""
+
+    def __init__(
+        self, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
+        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(-1, epsilon, center, scale, beta_initializer, gamma_initializer, name)

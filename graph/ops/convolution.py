@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product as every
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ... import algorithm as alg
 from ...algorithm import Compute, axis
 from ...dims import Dim, product, show
-from ...dtypes import Array
-from ...errors import ConfigError, DTypeError, ShapeError
+from ...dtypes import Array, DType
+from ...errors import DTypeError, ShapeError
 from ..ir import Shape, TensorType, Value
-from .base import Operand, graph_function, make, promoted, sample
+from .base import Operand, Sample, graph_function, make, promoted, sample
 from .windows import Windowed, concrete, per_axis, resolve_padding
 
 _PLAIN: dict[str, Any] = {"strides": (1, 1), "pads_before": (0, 0), "pads_after": (0, 0),
@@ -46,12 +47,17 @@ class Convolution(Windowed, abstract=True):
 
     groups: int
 
+    def check_dtypes(self, *dtypes: DType) -> None:
+        """DTypeError where factors of these types are not multiplied."""
+        for d in dtypes:
+            if d != dtypes[0]:
+                raise DTypeError(f"dtypes differ: {dtypes[0]} and {d}")
+            if not d.computes or d.kind == "b":
+                raise DTypeError(f"not defined for {d}", "cast to float32 first")
+
     def check_types(self, *types: TensorType) -> None:
+        self.check_dtypes(*(t.dtype for t in types))
         for t in types:
-            if t.dtype != types[0].dtype:
-                raise DTypeError(f"dtypes differ: {types[0].dtype} and {t.dtype}")
-            if not t.dtype.computes or t.dtype.kind == "b":
-                raise DTypeError(f"not defined for {t.dtype}", "cast to float32 first")
             if t.ndim != self.rank + 2:
                 raise ShapeError(f"{self.rank} strides are for values with {self.rank + 2} axes, "
                                  f"not for {t}")  # fmt: skip
@@ -88,7 +94,7 @@ class Conv(Convolution):
 
     arity = 2
     onnx = "Conv"
-    samples = (sample((2, 3, 7, 6), (4, 3, 3, 3), **_SAME),
+    samples: ClassVar[tuple[Sample, ...]] = (sample((2, 3, 7, 6), (4, 3, 3, 3), **_SAME),
                sample((1, 4, 9, 8), (5, 4, 3, 2), **_STRIDED),
                sample((2, 4, 7, 6), (6, 2, 3, 3), **_DILATED),
                sample((1, 3, 6, 7), (6, 1, 3, 3), **_DEPTH),
@@ -104,7 +110,11 @@ class Conv(Convolution):
         x, w = types
         self.check_channels(x.shape[1], w.shape[0], w.shape)
         out = self.out_spatial(x.shape[2:], self.window(w.shape))
-        return TensorType(x.dtype, (x.shape[0], w.shape[0], *out))
+        return TensorType(self.result_dtype(x.dtype), (x.shape[0], w.shape[0], *out))
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """What products are summed in."""
+        return dtype
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         x, w = xs
@@ -115,8 +125,9 @@ class Conv(Convolution):
             channel = o.index // (w.shape[0] // self.groups) * w.shape[1] + channel
         tap = [t.index for t in taps]
         where, mask = self.read(at, tap, self.window(w.shape), x.shape[2:])
-        value = x.at([n.index, channel, *where], mask) * w.at([o.index, c.index, *tap])
-        return Compute(axes, inside, "add", value)
+        factors = x.at([n.index, channel, *where], mask), w.at([o.index, c.index, *tap])
+        left, right = (alg.cast(e, out.dtype) for e in factors)
+        return Compute(axes, inside, "add", left * right)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         x, w = xs
@@ -305,7 +316,8 @@ def weight_grad(op: Convolution, x: Value, g: Value, kernel: Shape) -> Value:
     return make(ConvWeightGrad(**_geometry(op), kernel=concrete(kernel)), x, g)
 
 
-def _arguments(x: Any, w: Any, what: str) -> tuple[Value, Value]:
+def convolved(x: Any, w: Any, what: str) -> tuple[Value, Value]:
+    """Values and weights of one dtype. ShapeError where their axes do not fit each other."""
     a, b = promoted(x, w)
     if a.ndim < 3 or b.ndim != a.ndim:
         raise ShapeError(f"{what}: values are [batch, channels, *spatial] and weights have as many "
@@ -320,51 +332,19 @@ def conv(
 ) -> Value:  # fmt: skip
     """Convolution of x [n, c, *spatial] with w [o, c/groups, *window] -> [n, o, *positions].
 
-    `padding`: "valid", "same", an int, or per axis an int or a pair (before, after).
+    `padding`: "valid", "same", "same_lower", an int, or per axis an int or a pair (before, after).
     """
-    a, b = _arguments(x, w, "conv")
+    a, b = convolved(x, w, "conv")
     rank = a.ndim - 2
     s, d = per_axis(strides, rank, "strides"), per_axis(dilations, rank, "dilations")
-    kernel = _kernel(b)
+    kernel = window_of(b)
     before, after = resolve_padding(padding, a.shape[2:], kernel, s, d)
     return make(Conv(s, before, after, d, int(groups)), a, b)
 
 
-def _kernel(w: Value) -> tuple[int, ...]:
+def window_of(w: Value) -> tuple[int, ...]:
+    """The sizes of the window of weights. ShapeError where they are no numbers."""
     kernel = concrete(w.shape[2:])
     if len(kernel) != w.ndim - 2:
         raise ShapeError(f"a window needs sizes that are numbers: weights are {w.type}")
     return kernel
-
-
-@graph_function("conv_transpose")
-def conv_transpose(
-    x: Any, w: Any, strides: int | Sequence[int] = 1, padding: Any = "valid",
-    output_padding: int | Sequence[int] = 0, dilations: int | Sequence[int] = 1, groups: int = 1,
-) -> Value:  # fmt: skip
-    """Transposed convolution of x [n, c, *positions] with w [c, o/groups, *window].
-
-    The result [n, o, *spatial] has `(positions - 1) * stride - padding + span + output_padding` on
-    each axis, `span` being what a window covers; with padding "same" that is positions * stride.
-    """
-    a, b = _arguments(x, w, "conv_transpose")
-    rank = a.ndim - 2
-    s, d = per_axis(strides, rank, "strides"), per_axis(dilations, rank, "dilations")
-    extra = (output_padding,) * rank if isinstance(output_padding, int) else tuple(output_padding)
-    if len(extra) != rank or any(not 0 <= e < k for e, k in zip(extra, s)):
-        raise ConfigError(f"output_padding {output_padding!r} must be below the stride {s}")
-    kernel = _kernel(b)
-    span = tuple((k - 1) * e + 1 for k, e in zip(kernel, d))
-    before: Shape
-    after: Shape
-    if padding == "same":
-        total = [max(n - k, 0) for n, k in zip(span, s)]
-        extra = tuple(max(k - n, 0) for n, k in zip(span, s))
-        before, after = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    else:
-        before, after = resolve_padding(padding, a.shape[2:], kernel, s, d)
-    spatial = tuple(
-        (n - 1) * k - lo - hi + m + e
-        for n, k, lo, hi, m, e in zip(a.shape[2:], s, before, after, span, extra)
-    )
-    return make(ConvInputGrad(s, before, after, d, int(groups), spatial), a, b)

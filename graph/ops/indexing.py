@@ -37,7 +37,8 @@ def bounded(i: Expr, size: Dim) -> tuple[Expr, Expr, Expr | None]:
     return alg.maximum(alg.minimum(at, n - 1), 0), outside, mask
 
 
-def _check_indices(t: TensorType) -> None:
+def check_indices(t: TensorType) -> None:
+    """DTypeError unless these are integers."""
     if not t.dtype.is_integer:
         raise DTypeError(f"indices must be integers, they are {t.dtype}")
 
@@ -65,7 +66,7 @@ class Gather(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
-        _check_indices(indices)
+        check_indices(indices)
         at = normal_axis(self.axis, x.ndim)
         return TensorType(x.dtype, (*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
 
@@ -97,6 +98,7 @@ class ScatterAdd(Op):
     axis: int
     size: Dim
     arity = 2
+    indices = 0
     samples = (sample((4,), (4, 17), dtypes=("int64", "float32"), axis=0, size=3),
                sample((2, 3), (5, 2, 3, 4), dtypes=("int32", "float64"), axis=1, size=4),
                sample((19,), (19,), dtypes=("int32", "float32"), axis=0, size=2),
@@ -105,7 +107,7 @@ class ScatterAdd(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         indices, updates = types
-        _check_indices(indices)
+        check_indices(indices)
         if not updates.dtype.computes or updates.dtype.kind == "b":
             raise DTypeError(f"not defined for {updates.dtype}", "cast to float32 first")
         outer, inner = _around(self.axis, indices, updates)
@@ -144,6 +146,7 @@ class Scatter(Op):
 
     axis: int
     arity = 3
+    indices = 1
     samples = (sample((5, 17), (4,), (4, 17), dtypes=("float32", "int64", "float32"), axis=0),
                sample((5, 4, 3), (2, 3), (5, 2, 3, 3), dtypes=("float64", "int32", "float64"),
                       axis=1),
@@ -151,7 +154,7 @@ class Scatter(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices, updates = types
-        _check_indices(indices)
+        check_indices(indices)
         if x.dtype != updates.dtype:
             raise DTypeError(f"dtypes differ: {x.dtype} and {updates.dtype}")
         at = normal_axis(self.axis, x.ndim)
@@ -199,7 +202,7 @@ class TakeAlongAxis(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
-        _check_indices(indices)
+        check_indices(indices)
         at = normal_axis(self.axis, x.ndim)
         if indices.ndim != x.ndim or any(
             a != b for k, (a, b) in enumerate(zip(indices.shape, x.shape)) if k != at
@@ -245,13 +248,14 @@ class AddAlongAxis(Op):
     axis: int
     size: Dim
     arity = 2
+    indices = 0
     samples = (sample((5, 4), (5, 4), dtypes=("int64", "float32"), axis=0, size=3),
                sample((2, 7, 3), (2, 7, 3), dtypes=("int32", "float64"), axis=1, size=4),
                sample((3, 19), (3, 19), dtypes=("int64", "float32"), axis=1, size=2))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
         indices, updates = types
-        _check_indices(indices)
+        check_indices(indices)
         if not updates.dtype.computes or updates.dtype.kind == "b":
             raise DTypeError(f"not defined for {updates.dtype}", "cast to float32 first")
         at = normal_axis(self.axis, updates.ndim)
@@ -287,7 +291,7 @@ class OneHot(Op):
                       dtype=as_dtype("bool")))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
-        _check_indices(types[0])
+        check_indices(types[0])
         if isinstance(self.depth, int) and self.depth < 1:
             raise ShapeError(f"the depth must be positive, not {self.depth}")
         return TensorType(self.dtype, (*types[0].shape, self.depth))
@@ -344,10 +348,11 @@ class Cumsum(Op):
 def gather(x: Any, indices: Any, axis: int = 0) -> Value:
     """The slices of x along `axis` that `indices` name: rows of a table, by default."""
     v = as_value(x)
-    return make(Gather(normal_axis(axis, v.ndim)), v, _indices(indices, v))
+    return make(Gather(normal_axis(axis, v.ndim)), v, index_values(indices, v))
 
 
-def _indices(indices: Any, beside: Value) -> Value:
+def index_values(indices: Any, beside: Value) -> Value:
+    """Indices as a value; an empty list counts as integers."""
     if isinstance(indices, Value):
         return indices
     array = np.asarray(indices)
@@ -358,7 +363,7 @@ def _indices(indices: Any, beside: Value) -> Value:
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Value:
     """One element of each line of x along `axis` for each index; `indices` has x's other axes."""
     v = as_value(x)
-    return make(TakeAlongAxis(normal_axis(axis, v.ndim)), v, _indices(indices, v))
+    return make(TakeAlongAxis(normal_axis(axis, v.ndim)), v, index_values(indices, v))
 
 
 @graph_function("scatter")
@@ -366,7 +371,7 @@ def scatter(x: Any, indices: Any, updates: Any, axis: int = 0) -> Value:
     """x with `updates` at the places along `axis` that `indices` name, the last one staying."""
     v = as_value(x)
     u = CALLS["cast"](as_value(updates, v), v.dtype)
-    return make(Scatter(normal_axis(axis, v.ndim)), v, _indices(indices, v), u)
+    return make(Scatter(normal_axis(axis, v.ndim)), v, index_values(indices, v), u)
 
 
 @graph_function("scatter_add")
@@ -374,15 +379,24 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Value:
     """x with every one of `updates` added at the place along `axis` that its index names."""
     v, u = promoted(x, updates)
     at = normal_axis(axis, v.ndim)
-    total: Value = v + make(ScatterAdd(at, v.shape[at]), _indices(indices, v), u)
+    total: Value = v + make(ScatterAdd(at, v.shape[at]), index_values(indices, v), u)
     return total
 
 
 @graph_function("one_hot")
-def one_hot(indices: Any, depth: Any, dtype: Any = float32) -> Value:
-    """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
+def one_hot(
+    indices: Any, depth: Any, dtype: Any = float32, axis: int = -1, on: Any = 1, off: Any = 0
+) -> Value:
+    """`on` at the index and `off` elsewhere, along a new axis of size `depth` at `axis`. An index
+    outside 0..depth-1 is nowhere. `on` and `off` are numbers or scalar values."""
     v = as_value(indices)
-    return make(OneHot(as_shape(depth)[0], as_dtype(dtype)), v)
+    plain = all(isinstance(x, int | float) and x == y for x, y in ((on, 1), (off, 0)))
+    made = make(OneHot(as_shape(depth)[0], as_dtype(dtype) if plain else as_dtype("bool")), v)
+    if not plain:
+        made = CALLS["cast"](alg.where(made, as_value(on, owner=v.node.owner), off), dtype)
+    at, last = normal_axis(axis, v.ndim + 1), v.ndim
+    order = (*range(at), last, *range(at, last))
+    return CALLS["transpose"](made, order)  # type: ignore[no-any-return]
 
 
 @graph_function("cumsum")

@@ -9,7 +9,8 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...dtypes import Array, DType, bool_
-from .base import sample
+from ..ir import Value
+from .base import as_value, sample
 from .pointwise import (
     INF,
     INTEGER_PAIRS,
@@ -256,4 +257,16 @@ equal, not_equal, less, less_equal, greater, greater_equal = (
 logical_and, logical_or, logical_xor = (binary_function(o) for o in (And(), Or(), Xor()))
 left_shift, right_shift = binary_function(Shl()), binary_function(Shr())
 logical_not = unary_function(Not())
-isnan, isinf, isfinite = (unary_function(o) for o in (Isnan(), Isinf(), Isfinite()))
+isnan, isfinite = unary_function(Isnan()), unary_function(Isfinite())
+is_infinite = unary_function(Isinf())
+
+
+def isinf(x: Any, negative: bool = True, positive: bool = True) -> Value:
+    """Whether x is infinite; of the two infinities those count that are asked for."""
+    v: Value = is_infinite(x)
+    if negative and positive:
+        return v
+    if not (negative or positive):
+        return v & False
+    below = as_value(x) < 0
+    return v & (below if negative else ~below)

@@ -105,8 +105,9 @@ class Div(Binary):
 class Division(Numeric, abstract=True):
     """Integers by zero fail the run; the quotient is then that by one."""
 
-    samples = (sample((3, 5), (3, 5), low=0.5, gradient=False),
-               sample((19,), (19,), dtypes=("int32", "int32"), low=1, high=9))  # fmt: skip
+    samples: ClassVar[tuple[Sample, ...]] = (
+        sample((3, 5), (3, 5), low=0.5, gradient=False),
+        sample((19,), (19,), dtypes=("int32", "int32"), low=1, high=9))  # fmt: skip
 
     def checks(self, *xs: alg.Expr) -> tuple[alg.Check, ...]:
         if xs[1].dtype.is_float:
@@ -466,6 +467,22 @@ def _as_float(*values: Value) -> tuple[Value, ...]:
 def div(x: Any, y: Any) -> Value:
     """x / y; integers are divided as floats, as in NumPy."""
     return make(Div(), *_as_float(*promoted(x, y)))
+
+
+@graph_function("reciprocal")
+def reciprocal(x: Any) -> Value:
+    """1 / x; integers are divided as floats."""
+    return div(1, as_value(x))
+
+
+@graph_function("clip")
+def clip(x: Any, low: Any = None, high: Any = None) -> Value:
+    """x, but at least `low` and at most `high`, numbers or values that broadcast; None: no bound.
+    As in NumPy `high` wins where the two contradict, and NaN stays NaN."""
+    out = as_value(x)
+    if low is not None:
+        out = maximum(out, low)
+    return out if high is None else minimum(out, high)
 
 
 @graph_function("pow")

@@ -187,6 +187,22 @@ def bernoulli(shape: Any, p: Any = 0.5) -> Value:
     return out
 
 
+@graph_function("multinomial")
+def multinomial(logits: Any, samples: int = 1) -> Value:
+    """int64 [batch, samples]: class numbers drawn, with replacement, with the probabilities
+    softmax(logits), logits being [batch, classes]."""
+    v = as_value(logits)
+    if v.ndim != 2 or v.shape[1] == 0 or samples < 1:
+        raise ShapeError(f"multinomial: {samples} draws from {v.type}, which should be "
+                         "[batch, classes]")  # fmt: skip
+    reached = CALLS["cumsum"](CALLS["softmax"](v), 1)
+    unit = _unit((v.shape[0], samples), v, False)
+    passed = CALLS["expand_dims"](unit, 2) >= CALLS["expand_dims"](reached, 1)
+    last = v.shape[1] - 1
+    limit = last if isinstance(last, int) else CALLS["size_of"](last, v.node.owner)
+    return alg.minimum(CALLS["sum"](passed, 2), limit)  # type: ignore[no-any-return]
+
+
 @graph_function("dropout")
 def dropout(x: Any, rate: float, training: Any = True) -> Value:
     """x with elements made zero with probability `rate` and the others divided by 1 - rate.

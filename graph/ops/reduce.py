@@ -229,16 +229,26 @@ def reduce_min(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     return make(ReduceMin(normal_axes(axis, v.ndim), keepdims), v)
 
 
-def argmax(x: Any, axis: int = -1, keepdims: bool = False) -> Value:
-    """Index (int64) of the first largest element along `axis`."""
-    v = as_value(x)
-    return make(Argmax((normal_axis(axis, v.ndim),), keepdims), v)
+@graph_function("argmax")
+def argmax(x: Any, axis: int = -1, keepdims: bool = False, last: bool = False) -> Value:
+    """Index (int64) of the first largest element along `axis`, or with `last` of the last one."""
+    return _place_of(Argmax, as_value(x), axis, keepdims, last)
 
 
-def argmin(x: Any, axis: int = -1, keepdims: bool = False) -> Value:
-    """Index (int64) of the first smallest element along `axis`."""
-    v = as_value(x)
-    return make(Argmin((normal_axis(axis, v.ndim),), keepdims), v)
+@graph_function("argmin")
+def argmin(x: Any, axis: int = -1, keepdims: bool = False, last: bool = False) -> Value:
+    """Index (int64) of the first smallest element along `axis`, or with `last` of the last one."""
+    return _place_of(Argmin, as_value(x), axis, keepdims, last)
+
+
+def _place_of(op: type[Argmax | Argmin], x: Value, axis: int, keepdims: bool, last: bool) -> Value:
+    at = normal_axis(axis, x.ndim)
+    if not last:
+        return make(op((at,), keepdims), x)
+    found = make(op((at,), keepdims), CALLS["flip"](x, at))
+    size = x.shape[at]
+    extent = size if isinstance(size, int) else CALLS["size_of"](size, x.node.owner)
+    return extent - 1 - found
 
 
 @graph_function("mean")

@@ -417,16 +417,6 @@ def concat(values: Sequence[Any], axis: int = 0) -> Value:
     return make(Concat(normal_axis(axis, vs[0].ndim)), *vs)
 
 
-def pad(x: Any, before: Sequence[Any], after: Sequence[Any], value: float = 0.0) -> Value:
-    """x with `before[k]` and `after[k]` elements of `value` added on axis k."""
-    v = as_value(x)
-    if len(before) != v.ndim or len(after) != v.ndim:
-        raise ShapeError(f"padding for {len(before)} and {len(after)} axes, {v.type} has {v.ndim}")
-    if all(d == 0 for d in (*before, *after)):
-        return v
-    return make(Pad(as_shape(before), as_shape(after), float(value)), v)
-
-
 @graph_function("expand_dims")
 def expand_dims(x: Any, axis: int) -> Value:
     """x with an axis of size 1 inserted at `axis`."""

@@ -164,7 +164,7 @@ def graph(
 ) -> list[Array]:
     """Values of a graph, every op by its `compute` (composites by their expansion)."""
     env = dict(feeds)
-    for node in topological(v.node for v in roots):
+    for node in topological((v.node for v in roots), {v.node for v in feeds}):
         if node.outputs[0] not in env:
             env |= _node(node, [env[v] for v in node.inputs], sizes or {})
     return [env[v] for v in roots]

@@ -1,0 +1,167 @@
+"""Recurrent networks in one direction or both, with the arguments of ONNX's RNN, GRU and LSTM.
+
+Sequences are [time, batch, features], or [batch, time, features] with `batch_first`. Weights and
+states have an axis of directions: w [directions, gates * units, features], r [directions,
+gates * units, units], b [directions, 2 * gates * units] (of x, then of h), states [directions,
+batch, units]. Out come all states [time, directions, batch, units] and the last ones; with
+`batch_first` the batch is the first axis of them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import ConfigError, ShapeError
+from ..ir import CALLS, Value
+from .base import as_value, graph_function, promoted
+from .rnn import Gru, Lstm, Recurrent, Rnn, Spec, specs
+
+DIRECTIONS = ("forward", "reverse", "bidirectional")
+
+
+class _Network:
+    """The operands of a network, checked and one dtype, and its ops direction by direction."""
+
+    def __init__(self, what: str, op: type[Recurrent], x: Any, w: Any, r: Any, b: Any,
+                 initial: Sequence[Any], lengths: Any, direction: str, batch_first: bool,
+                 clip: float | None) -> None:  # fmt: skip
+        if direction not in DIRECTIONS:
+            raise ConfigError(f"{what}: direction {direction!r} is none of {', '.join(DIRECTIONS)}")
+        if clip is not None and not clip > 0:
+            raise ConfigError(f"{what}: clip must be positive, not {clip}")
+        self.what, self.op, self.batch_first = what, op, batch_first
+        v, self.w, self.r = promoted(x, w, r)
+        self.count = 2 if direction == "bidirectional" else 1
+        self.backwards = (False, True) if self.count == 2 else (direction == "reverse",)
+        self.clip = None if clip is None else float(clip)
+        if v.ndim != 3 or self.w.ndim != 3 or self.r.ndim != 3:
+            raise ShapeError(f"{what}: a sequence has three axes, and so have the weights of all "
+                             f"directions: got {v.type}, {self.w.type} and {self.r.type}")  # fmt: skip
+        for weights in (self.w, self.r):
+            if weights.shape[0] != self.count:
+                raise ShapeError(f"{what}: {weights.type} are not weights for {self.count} "
+                                 "directions")  # fmt: skip
+        self.x = CALLS["transpose"](v, (1, 0, 2)) if batch_first else v
+        self.units = self.r.shape[2]
+        self.b = None if b is None else CALLS["cast"](as_value(b, v), v.dtype)
+        if self.b is not None and self.b.shape != (self.count, 2 * op.gates * self.units):
+            raise ShapeError(f"{what}: biases {self.b.type} are not one for each gate and each "
+                             "operand of every direction")  # fmt: skip
+        self.initial = [self.state(s) for s in initial]
+        self.lengths = None if lengths is None else as_value(lengths, v)
+
+    def state(self, given: Any) -> Value:
+        """First states [directions, batch, units]; zeros where none are given."""
+        shape = (self.count, self.x.shape[1], self.units)
+        if given is None:
+            return CALLS["full"](shape, 0, self.x.dtype, self.x.node.owner)  # type: ignore[no-any-return]
+        v = CALLS["cast"](as_value(given, self.x), self.x.dtype)
+        v = CALLS["transpose"](v, (1, 0, 2)) if self.batch_first and v.ndim == 3 else v
+        if v.shape != shape:
+            raise ShapeError(f"{self.what}: first states {as_value(given, self.x).type} do not fit "
+                             f"the batch and units of {self.x.type} and {self.r.type}")  # fmt: skip
+        return v  # type: ignore[no-any-return]
+
+    def biases(self, k: int) -> list[Value]:
+        """The biases of direction k as the op wants them: of x and of h, or their sum."""
+        size = self.op.gates * self.units
+        if self.b is None:
+            none = CALLS["full"]((size,), 0, self.x.dtype, self.x.node.owner)
+            return [none] * self.op.biases
+        pair = CALLS["split"](self.b[k], 2, 0)
+        return list(pair) if self.op.biases == 2 else [pair[0] + pair[1]]
+
+    def run(self, functions: Sequence[Spec], more: Sequence[Value] = (),
+            **attributes: Any) -> tuple[Value, ...]:  # fmt: skip
+        """All states and the last ones. `more`: what stands before the lengths, stacked."""
+        each = len(functions) // self.count
+        made: list[tuple[Value, ...]] = []
+        for k in range(self.count):
+            op = self.op(tuple(functions[k * each : (k + 1) * each]), self.backwards[k], self.clip,
+                         self.lengths is not None, **attributes)  # fmt: skip
+            operands = [self.x, self.w[k], self.r[k], *self.biases(k),
+                        *(s[k] for s in self.initial), *(m[k] for m in more)]  # fmt: skip
+            operands += [] if self.lengths is None else [self.lengths]
+            made.append(self.x.node.owner.node(op, tuple(operands)).outputs)
+        stack, transpose = CALLS["stack"], CALLS["transpose"]
+        every = stack([m[0] for m in made], 1)  # [time, directions, batch, units]
+        last = [stack([m[k] for m in made], 0) for k in range(1, len(made[0]))]
+        if self.batch_first:
+            every = transpose(every, (2, 0, 1, 3))
+            last = [transpose(v, (1, 0, 2)) for v in last]
+        return (every, *last)
+
+    def functions(self, given: Sequence[str] | None, default: Sequence[str],
+                  alpha: Sequence[float] | None, beta: Sequence[float] | None) -> tuple[Spec, ...]:  # fmt: skip
+        """The activations of all directions."""
+        names = list(given) if given is not None else [*default] * self.count
+        if len(names) == len(default) and self.count == 2:
+            names = names * 2
+        return specs(names, alpha, beta, len(default) * self.count, self.what)
+
+
+@graph_function("rnn")
+def rnn(
+    x: Any, w: Any, r: Any, b: Any = None, initial_h: Any = None, lengths: Any = None,
+    direction: str = "forward", activations: Sequence[str] | None = None,
+    alpha: Sequence[float] | None = None, beta: Sequence[float] | None = None,
+    clip: float | None = None, batch_first: bool = False,
+) -> tuple[Value, Value]:  # fmt: skip
+    """A plain recurrent network, `h = tanh(x @ w.T + h @ r.T + b)`: all states and the last one.
+
+    `direction`: "forward", "reverse" or "bidirectional"; `activations` are ONNX's names, with
+    `alpha` and `beta` for those that take them; `clip` bounds what goes into them; `lengths` [batch]
+    says where each sequence ends. Shapes: see the module `graph.ops.directions`.
+    """
+    net = _Network("rnn", Rnn, x, w, r, b, [initial_h], lengths, direction, batch_first, clip)
+    made = net.run(net.functions(activations, ("Tanh",), alpha, beta))
+    return made[0], made[1]
+
+
+@graph_function("gru")
+def gru(
+    x: Any, w: Any, r: Any, b: Any = None, initial_h: Any = None, lengths: Any = None,
+    direction: str = "forward", activations: Sequence[str] | None = None,
+    alpha: Sequence[float] | None = None, beta: Sequence[float] | None = None,
+    clip: float | None = None, reset_after: bool = False, batch_first: bool = False,
+) -> tuple[Value, Value]:  # fmt: skip
+    """Gated recurrent units, gates in the order update, reset, new: all states and the last one.
+
+    With `reset_after` (ONNX: linear_before_reset) the reset gate multiplies the product of h and its
+    weights, else h. The rest is as for `rnn`; activations are those of the gates and of the new
+    state.
+    """
+    net = _Network("gru", Gru, x, w, r, b, [initial_h], lengths, direction, batch_first, clip)
+    functions = net.functions(activations, ("Sigmoid", "Tanh"), alpha, beta)
+    made = net.run(functions, reset_after=bool(reset_after))
+    return made[0], made[1]
+
+
+@graph_function("lstm")
+def lstm(
+    x: Any, w: Any, r: Any, b: Any = None, initial_h: Any = None, initial_c: Any = None,
+    lengths: Any = None, peepholes: Any = None, direction: str = "forward",
+    activations: Sequence[str] | None = None, alpha: Sequence[float] | None = None,
+    beta: Sequence[float] | None = None, clip: float | None = None, coupled: bool = False,
+    batch_first: bool = False,
+) -> tuple[Value, Value, Value]:  # fmt: skip
+    """Long short-term memory, gates in the order input, output, forget, cell: all states h, the last
+    one, and the last cell.
+
+    `peepholes` [directions, 3 * units] let the cell act on the input, output and forget gates; with
+    `coupled` (ONNX: input_forget) the forget gate is 1 - the input gate. The rest is as for `rnn`;
+    activations are those of the gates, of the new cell and of the output.
+    """
+    net = _Network("lstm", Lstm, x, w, r, b, [initial_h, initial_c], lengths, direction,
+                   batch_first, clip)  # fmt: skip
+    more: list[Value] = []
+    if peepholes is not None:
+        given = CALLS["cast"](as_value(peepholes, net.x), net.x.dtype)
+        if given.shape != (net.count, 3 * net.units):
+            raise ShapeError(f"lstm: peepholes {given.type} are not three numbers for each unit of "
+                             "every direction")  # fmt: skip
+        more = [given]
+    functions = net.functions(activations, ("Sigmoid", "Tanh", "Tanh"), alpha, beta)
+    made = net.run(functions, more, has_peepholes=bool(more), coupled=bool(coupled))
+    return made[0], made[1], made[2]
