@@ -138,6 +138,7 @@ from .graph.ops.elementary import (
     tan as tan,
     tanh as tanh,
 )
+from .graph.ops.fourier import fft as fft, ifft as ifft, irfft as irfft, rfft as rfft, stft as stft
 from .graph.ops.grid import affine_grid as affine_grid, grid_sample as grid_sample
 from .graph.ops.indexing import (
     cumsum as cumsum,
@@ -146,6 +147,10 @@ from .graph.ops.indexing import (
     scatter as scatter,
     scatter_add as scatter_add,
     take_along_axis as take_along_axis,
+)
+from .graph.ops.integer_products import (
+    conv_integer as conv_integer,
+    matmul_integer as matmul_integer,
 )
 from .graph.ops.linalg import det as det, gemm as gemm, matmul as matmul
 from .graph.ops.logic import (
@@ -206,16 +211,6 @@ from .graph.ops.pointwise import (
     trunc as trunc,
     where as where,
 )
-from .graph.ops.integer_products import (
-    conv_integer as conv_integer,
-    matmul_integer as matmul_integer,
-)
-from .graph.ops.quantized import (
-    dequantize_linear as dequantize_linear,
-    dynamic_quantize_linear as dynamic_quantize_linear,
-    quantize_linear as quantize_linear,
-)
-from .graph.ops.qlinear import qlinear_conv as qlinear_conv, qlinear_matmul as qlinear_matmul
 from .graph.ops.pooling import (
     average_pool as average_pool,
     global_average_pool as global_average_pool,
@@ -223,6 +218,12 @@ from .graph.ops.pooling import (
     max_pool as max_pool,
     max_pool_with_indices as max_pool_with_indices,
     max_unpool as max_unpool,
+)
+from .graph.ops.qlinear import qlinear_conv as qlinear_conv, qlinear_matmul as qlinear_matmul
+from .graph.ops.quantized import (
+    dequantize_linear as dequantize_linear,
+    dynamic_quantize_linear as dynamic_quantize_linear,
+    quantize_linear as quantize_linear,
 )
 from .graph.ops.random import (
     bernoulli as bernoulli,
@@ -254,6 +255,12 @@ from .graph.ops.scattering import (
     scatter_elements as scatter_elements,
     scatter_nd as scatter_nd,
 )
+from .graph.ops.sequences import (
+    bincount as bincount,
+    reverse_sequence as reverse_sequence,
+    searchsorted as searchsorted,
+    tensor_scatter as tensor_scatter,
+)
 from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,
@@ -269,12 +276,14 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
+from .graph.ops.fourier import fft as fft, ifft as ifft, irfft as irfft, rfft as rfft, stft as stft
 from .graph.ops.sequences import (
     bincount as bincount,
     reverse_sequence as reverse_sequence,
     searchsorted as searchsorted,
     tensor_scatter as tensor_scatter,
 )
+from .graph.ops.ngrams import count_ngrams as count_ngrams
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
 from .graph.ops.transposed import conv_transpose as conv_transpose

@@ -193,7 +193,8 @@ class Fuse:
         return True
 
     def fits_into(self, other: Group, g: Group) -> bool:
-        """Whether a pointwise group has the elements of `g` and needs nothing `g` has to wait for."""
+        """Whether a pointwise group has the elements of `g`, needs nothing `g` has to wait for, and
+        nobody waits for what it makes before `g` is done."""
         a, b = other.anchor.outputs[0], g.anchor.outputs[0]
         if other.reduces or other.special or a.shape != b.shape or a.type.layout != b.type.layout:
             return False
@@ -203,6 +204,10 @@ class Fuse:
                 if source is g:
                     return False
                 if source is not None and source is not other and source.last >= g.first:
+                    return False
+            for v in m.outputs:
+                readers = (self.group_of.get(u) for u in self.final_users(v))
+                if any(r is not None and r is not other and r is not g for r in readers):
                     return False
         return True
 

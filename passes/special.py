@@ -7,7 +7,15 @@ one of the op's `indices` is out of range (code "index").
 
 from __future__ import annotations
 
-from . import special_running, special_sampling, special_scatter, special_search, special_sort
+from . import (
+    special_nms,
+    special_rows,
+    special_running,
+    special_sampling,
+    special_scatter,
+    special_search,
+    special_sort,
+)
 from .special_parts import Maker
 
 KERNELS: dict[str, Maker] = {
@@ -19,7 +27,9 @@ KERNELS: dict[str, Maker] = {
     "scatter_elements": special_scatter.scatter_elements,
     "scatter_nd": special_scatter.scatter_nd,
     "spread_at": special_sampling.spread_at,
+    "row_order": special_rows.row_order,
     "searchsorted": special_search.searchsorted,
+    "selected_boxes": special_nms.selected_boxes,
     "sort": special_sort.sort,
     "top_k": special_sort.top_k,
 }

@@ -212,6 +212,8 @@ class Executable:
         """As `run`, where arguments fit exactly and nothing fails. None: nothing happened, and
         `run` does it, or says why it cannot be done."""
         outs: list[Any]
+        if not self._fast_symbol:
+            return None
         if given is not None:
             outs = given
         elif self.static:
@@ -240,7 +242,7 @@ class Executable:
         """A function of the inputs, and of memory for the result as `out`, for programs with one
         result that write no variables: `run_fast` without the calls in between, half the cost.
         What it cannot do goes to `slow(inputs, out)`. None for other programs."""
-        if len(self._plan) != 1 or self.written:
+        if len(self._plan) != 1 or self.written or not self._fast_symbol:
             return None
         (sizes, dtype), state, readers = self._plan[0], self.state, self.state.readers
         varying = [k for k, d in enumerate(sizes) if d.__class__ is not int]

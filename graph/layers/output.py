@@ -17,9 +17,10 @@ from ..ir import Value
 from ..ops.base import normal_axis, operands
 from ..ops.creation import iota
 from ..ops.effects import check
+from ..ops.nll import REDUCTIONS, nll
 from ..ops.pointwise import cast, where
 from ..ops.reduce import mean, sum_
-from ..ops.shape import expand_dims
+from ..ops.shape import expand_dims, squeeze, transpose
 from ..ops.softmax import log_softmax
 from .base import known
 from .combination import unit_length
@@ -33,6 +34,7 @@ __all__ = [
     "mean_absolute_error",
     "mean_squared_error",
     "mse",
+    "negative_log_likelihood",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
     "sparse_softmax_cross_entropy",
@@ -114,13 +116,16 @@ def softmax_cross_entropy(
 
 def sparse_softmax_cross_entropy(
     labels: Any, logits: Any, label_smoothing: float = 0.0, axis: int = -1,
-    reduction: str = "mean",
+    reduction: str = "mean", class_weights: Any = None, ignore: int | None = None,
 ) -> Value:  # fmt: skip
     """`-log_softmax(logits)` at each example's class.
 
     `labels` are integer class numbers, shaped as `logits` without the class axis.
     `label_smoothing` a moves a share a of the weight to all classes evenly. A class number out of
     range fails the run. Finite with finite gradients for logits of any size.
+
+    `class_weights` [classes] count examples by their class, "mean" being divided by their sum;
+    examples of class `ignore`, whatever number that is, count nothing. Neither goes with smoothing.
     """
     a = _smoothing(label_smoothing)
     y, x = operands(labels, logits)
@@ -132,12 +137,48 @@ def sparse_softmax_cross_entropy(
     if y.shape != (*x.shape[:at], *x.shape[at + 1 :]):
         raise ShapeError(f"sparse_softmax_cross_entropy: labels are {y.type}, logits {x.type}",
                          "labels have the logits' shape without the class axis")  # fmt: skip
+    if class_weights is not None or ignore is not None:
+        if a:
+            raise ConfigError("sparse_softmax_cross_entropy: label_smoothing goes with neither "
+                              "class_weights nor ignore")  # fmt: skip
+        return negative_log_likelihood(y, log_softmax(x, at), at, reduction, class_weights, ignore)
     here = at_class(classes(y, size, "sparse_softmax_cross_entropy"), x, at)
     logs = log_softmax(x, at)
     loss = -sum_(where(here, logs, 0.0), at)
     if a:
         loss = loss * (1 - a) - a * mean(logs, at)
     return reduce_loss(loss, reduction)
+
+
+def negative_log_likelihood(
+    labels: Any, log_probabilities: Any, axis: int = -1, reduction: str = "mean",
+    class_weights: Any = None, ignore: int | None = None,
+) -> Value:  # fmt: skip
+    """Minus the log probability of each example's class; `labels` are integer class numbers, shaped
+    as `log_probabilities` without the class axis.
+
+    `class_weights` [classes] count examples by their class, "mean" being divided by their sum;
+    examples of class `ignore`, whatever number that is, count nothing. Other class numbers out of
+    range fail the run.
+    """
+    if reduction not in REDUCTIONS:
+        raise ConfigError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+    y, x = operands(labels, log_probabilities)
+    if not y.dtype.is_integer or not x.dtype.is_float:
+        raise DTypeError(f"negative_log_likelihood: class numbers must be integers and log "
+                         f"probabilities floats: got {y.type} and {x.type}",
+                         "labels come first, log probabilities second")  # fmt: skip
+    at = normal_axis(axis, x.ndim)
+    size = known(x, at, "negative_log_likelihood")
+    others = [k for k in range(x.ndim) if k != at]
+    ordered = transpose(x, [*others[: min(at, 1)], at, *others[min(at, 1) :]])
+    if at == 0:  # one example
+        y, ordered = expand_dims(y, 0), expand_dims(ordered, 0)
+    inside = (y >= 0) & (y < size) if y.dtype.kind == "i" else y < size
+    inside = inside if ignore is None else inside | alg.equal(y, ignore)
+    y = check(y, inside, f"negative_log_likelihood: a label is not in 0..{size - 1}")
+    loss = nll(ordered, y, class_weights, ignore, reduction)
+    return squeeze(loss, 0) if at == 0 and reduction == "none" else loss
 
 
 def sigmoid_cross_entropy(

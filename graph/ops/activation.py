@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..ir import CALLS, TensorType, Value
 from .base import (
     Op,
     Pointwise,
+    Sample,
     as_value,
     graph_function,
     make,
@@ -36,7 +37,7 @@ _KINKED = (*_SMOOTH[:4], sample((6,), special=(NAN, INF, -INF, -0.0), gradient=F
 class Activation(FloatUnary, abstract=True):
     """A float function of one element."""
 
-    samples = _KINKED
+    samples: ClassVar[tuple[Sample, ...]] = _KINKED
 
 
 @dataclass(frozen=True)

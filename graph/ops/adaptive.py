@@ -59,7 +59,7 @@ class Adaptive(Op, abstract=True):
         out: list[Dim] = []
         for size, n, most in zip(spatial, self.sizes, self.bound(spatial)):
             if isinstance(size, int) and isinstance(n, int):
-                most = max(ceildiv((i + 1) * size, n) - i * size // n for i in range(n))
+                most = max(-(-(i + 1) * size // n) - i * size // n for i in range(n))
             out.append(most)
         return tuple(out)
 
@@ -90,15 +90,11 @@ class Adaptive(Op, abstract=True):
 
     def each_ref(self, x: Array, reduce: Any) -> Array:
         """For references: `reduce` of every window, its elements along the last axis."""
-        lines = self.windows_ref(x)
-        out = np.stack(
-            [
-                reduce(x[(slice(None), slice(None), *np.ix_(*(w[i] for w, i in zip(lines, at))))]
-                       .reshape(*x.shape[:2], -1))
-                for at in np.ndindex(*concrete(self.sizes))
-            ], -1,
-        )  # fmt: skip
-        return out.reshape(*x.shape[:2], *concrete(self.sizes))
+        lines, made = self.windows_ref(x), []
+        for at in np.ndindex(*concrete(self.sizes)):
+            place: Any = (slice(None), slice(None), *np.ix_(*(w[i] for w, i in zip(lines, at))))
+            made.append(reduce(x[place].reshape(*x.shape[:2], -1)))
+        return np.stack(made, -1).reshape(*x.shape[:2], *concrete(self.sizes))
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,8 @@ class AdaptiveMaxTap(Adaptive):
         out = np.zeros((*xs[0].shape[:2], *concrete(self.sizes)), np.int64)
         for at in np.ndindex(*concrete(self.sizes)):
             reads = [line[i] for line, i in zip(lines, at)]
-            part = xs[0][(slice(None), slice(None), *np.ix_(*reads))]
+            place: Any = (slice(None), slice(None), *np.ix_(*reads))
+            part = xs[0][place]
             first = part.reshape(*part.shape[:2], -1).argmax(-1)
             taps = np.unravel_index(first, part.shape[2:])
             out[(..., *at)] = np.ravel_multi_index(taps, widest)
@@ -244,7 +241,7 @@ def adaptive_average_pool(x: Any, size: Any) -> Value:
             f"adaptive_average_pool: not defined for {v.dtype}", "cast to float32 first"
         )
     ones = CALLS["full"]((1, 1, *v.shape[2:]), 1, v.dtype, v.node.owner)
-    return total / make(AdaptiveSum(sizes), ones)  # type: ignore[no-any-return]
+    return total / make(AdaptiveSum(sizes), ones)
 
 
 @graph_function("adaptive_max_pool")

@@ -216,10 +216,9 @@ class Rotate(Op):
 
     def ref(self, *xs: Array) -> Array:
         x, cosines, sines = (a.astype(np.float64) for a in xs)
-        first, second = np.s_[..., 0::2], np.s_[..., 1::2]
-        if not self.interleaved:
-            half = x.shape[-1] // 2
-            first, second = np.s_[..., :half], np.s_[..., half:]
+        half = x.shape[-1] // 2
+        apart: Any = (np.s_[..., 0::2], np.s_[..., 1::2])
+        first, second = apart if self.interleaved else (np.s_[..., :half], np.s_[..., half:])
         turned = (x[first] + 1j * x[second]) * (cosines + 1j * sines)
         out = np.empty_like(x)
         out[first], out[second] = turned.real, turned.imag

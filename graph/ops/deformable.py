@@ -22,7 +22,7 @@ from .activation import narrow
 from .base import as_value, graph_function, make, sample
 from .convolution import Convolution, convolved, window_of
 from .sampling import sample_at
-from .windows import per_axis, resolve_padding
+from .windows import concrete, per_axis, resolve_padding
 
 _PLAIN: dict[str, Any] = {"strides": (1, 1), "pads_before": (0, 0), "pads_after": (0, 0),
                           "dilations": (1, 1), "groups": 1, "offset_groups": 1}  # fmt: skip
@@ -128,16 +128,16 @@ class DeformConv(Convolution):
         if len(xs) == 4:
             mask = xs[3].astype(np.float64).reshape(mask.shape)
         made = np.zeros((len(x), w.shape[0], *out))
+        before = concrete(self.pads_before)
         each, per = x.shape[1] // self.offset_groups, w.shape[0] // self.groups
         for n, c in np.ndindex(x.shape[:2]):
             first = c // w.shape[1] * per
             for tap in np.ndindex(window):
                 for at in np.ndindex(out):
                     og = c // each
-                    p = [o * s + t * d - int(b) + moves[(n, og, *tap, k, *at)]  # type: ignore[call-overload]
+                    p = [o * s + t * d - b + moves[(n, og, *tap, k, *at)]
                          for k, (o, s, t, d, b) in enumerate(zip(at, self.strides, tap,
-                                                                 self.dilations,
-                                                                 self.pads_before))]  # fmt: skip
+                                                                 self.dilations, before))]  # fmt: skip
                     value = _between_ref(x[n, c], p) * mask[(n, og, *tap, *at)]
                     made[(n, slice(first, first + per), *at)] += (
                         value * w[(slice(first, first + per), c % w.shape[1], *tap)])  # fmt: skip

@@ -72,9 +72,9 @@ class _Network:
         pair = CALLS["split"](self.b[k], 2, 0)
         return list(pair) if self.op.biases == 2 else [pair[0] + pair[1]]
 
-    def run(self, functions: Sequence[Spec], more: Sequence[Sequence[Value]] = (),
+    def run(self, functions: Sequence[Spec], more: Sequence[Value] = (),
             **attributes: Any) -> tuple[Value, ...]:  # fmt: skip
-        """All states and the last ones. `more`: what stands before the lengths, per direction."""
+        """All states and the last ones. `more`: what stands before the lengths, stacked."""
         each = len(functions) // self.count
         made: list[tuple[Value, ...]] = []
         for k in range(self.count):

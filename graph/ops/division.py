@@ -6,7 +6,7 @@ The ops of `pointwise` round towards minus infinity, as Python does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ... import algorithm as alg
 from ...dtypes import Array, DType, as_dtype, bool_
 from ...errors import DTypeError
 from ..ir import CALLS, TensorType, Value
-from .base import as_value, graph_function, make, promoted, sample
+from .base import Sample, as_value, graph_function, make, promoted, sample
 from .pointwise import INF, NAN, Binary, Division, Unary, binary_function
 
 _SIGNED = (sample((3, 5), (3, 5), low=-9, high=9, gradient=False),
@@ -27,7 +27,7 @@ _SIGNED = (sample((3, 5), (3, 5), low=-9, high=9, gradient=False),
 class TruncDivide(Division):
     """Division rounded towards zero, as C and ONNX divide integers. By integer zero the run fails."""
 
-    samples = _SIGNED
+    samples: ClassVar[tuple[Sample, ...]] = _SIGNED
 
     def scalar(self, *xs: Any) -> Any:
         x, y = xs[0], self.divisor(xs[1])
@@ -53,7 +53,7 @@ class TruncDivide(Division):
 class Fmod(Division):
     """Remainder with the sign of the dividend, as C's fmod and %. By integer zero the run fails."""
 
-    samples = _SIGNED
+    samples: ClassVar[tuple[Sample, ...]] = _SIGNED
 
     def scalar(self, *xs: Any) -> Any:
         x, y = xs[0], self.divisor(xs[1])

@@ -196,7 +196,8 @@ class GridSample(Op):
         return min(max(i, 0), size - 1)
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
-        return out.size * (4 if self.mode == "cubic" else 2) ** (types[0].ndim - 2) * 2
+        taps: int = (4 if self.mode == "cubic" else 2) ** (types[0].ndim - 2)
+        return out.size * taps * 2
 
 
 def _place_ref(g: float, size: int, align_corners: bool) -> float:

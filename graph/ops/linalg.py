@@ -122,17 +122,17 @@ def gemm(
     x, y = x.mT if trans_a else x, y.mT if trans_b else y
     out = matmul(x, y)
     if alpha != 1:
-        out = out * as_scale(alpha, out)
+        out = out * _scale_for(alpha, out)
     if c is None or beta == 0:
         return out
     z = CALLS["cast"](as_value(c, out), out.dtype)
-    total = out + (z if beta == 1 else z * as_scale(beta, out))
+    total: Value = out + (z if beta == 1 else z * _scale_for(beta, out))
     if total.shape != out.shape:
         raise ShapeError(f"gemm: c {z.type} does not broadcast to the product {out.type}")
     return total
 
 
-def as_scale(factor: float, like: Value) -> float | int:
+def _scale_for(factor: float, like: Value) -> float | int:
     """A factor as a number for the dtype of `like`. ConfigError for a fraction of integers."""
     if like.dtype.is_float:
         return factor

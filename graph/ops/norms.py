@@ -17,7 +17,7 @@ from .base import Op, graph_function, make, normal_axes, normal_axis, sample
 from .reduce import Axes
 
 _ZEROS = (0.0,) * 17
-_UNKINKED = {"low": 0.5, "high": 2.0}
+_UNKINKED: dict[str, Any] = {"low": 0.5, "high": 2.0}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from .shape import Movement, Pad, Slice, as_shape
 from .windows import concrete
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
-_WIDE = {"before": (7, 0), "after": (3, 9)}
-_THIN = {"before": (1, 2), "after": (0, 3)}
+_WIDE: dict[str, Any] = {"before": (7, 0), "after": (3, 9)}
+_THIN: dict[str, Any] = {"before": (1, 2), "after": (0, 3)}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class PadFrom(Movement):
 
     def ref(self, *xs: Array) -> Array:
         width = list(zip(concrete(self.before), concrete(self.after)))
-        return np.pad(xs[0], width, self.mode)  # type: ignore[call-overload]
+        mode: Any = self.mode
+        return np.asarray(np.pad(xs[0], width, mode))
 
 
 @graph_function("pad")

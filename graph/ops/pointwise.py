@@ -105,8 +105,9 @@ class Div(Binary):
 class Division(Numeric, abstract=True):
     """Integers by zero fail the run; the quotient is then that by one."""
 
-    samples = (sample((3, 5), (3, 5), low=0.5, gradient=False),
-               sample((19,), (19,), dtypes=("int32", "int32"), low=1, high=9))  # fmt: skip
+    samples: ClassVar[tuple[Sample, ...]] = (
+        sample((3, 5), (3, 5), low=0.5, gradient=False),
+        sample((19,), (19,), dtypes=("int32", "int32"), low=1, high=9))  # fmt: skip
 
     def checks(self, *xs: alg.Expr) -> tuple[alg.Check, ...]:
         if xs[1].dtype.is_float:
@@ -471,7 +472,7 @@ def div(x: Any, y: Any) -> Value:
 @graph_function("reciprocal")
 def reciprocal(x: Any) -> Value:
     """1 / x; integers are divided as floats."""
-    return div(1, as_value(x))  # type: ignore[no-any-return]
+    return div(1, as_value(x))
 
 
 @graph_function("clip")
@@ -481,7 +482,7 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Value:
     out = as_value(x)
     if low is not None:
         out = maximum(out, low)
-    return out if high is None else minimum(out, high)  # type: ignore[no-any-return]
+    return out if high is None else minimum(out, high)
 
 
 @graph_function("pow")

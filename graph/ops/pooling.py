@@ -433,8 +433,8 @@ def max_pool_with_indices(
     places: list[Value] = []
     for k, size in enumerate(v.shape[2:]):
         inner = prod(geometry["window"][k + 1 :])
-        line = [1] * v.ndim
-        line[k + 2] = tap.shape[k + 2]  # type: ignore[call-overload]
+        line: list[Dim] = [1] * v.ndim
+        line[k + 2] = tap.shape[k + 2]
         start = CALLS["iota"](line, k + 2, owner=owner) * geometry["strides"][k]
         first = geometry["pads_before"][k]
         start = start - (first if isinstance(first, int) else size_of(first, owner))

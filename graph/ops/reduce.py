@@ -248,7 +248,7 @@ def _place_of(op: type[Argmax | Argmin], x: Value, axis: int, keepdims: bool, la
     found = make(op((at,), keepdims), CALLS["flip"](x, at))
     size = x.shape[at]
     extent = size if isinstance(size, int) else CALLS["size_of"](size, x.node.owner)
-    return extent - 1 - found  # type: ignore[no-any-return]
+    return extent - 1 - found
 
 
 @graph_function("mean")

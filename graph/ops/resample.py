@@ -93,7 +93,7 @@ class Resample(Op):
         at = np.clip(indices.astype(np.int64), 0, x.shape[self.axis] - 1)
         taken = np.take(x.astype(np.float64), at, self.axis)
         shape = (*weights.shape, *[1] * (x.ndim - self.axis - 1))
-        return (taken * weights.reshape(shape)).sum(self.axis + 1).astype(x.dtype)
+        return np.asarray(np.sum(taken * weights.reshape(shape), self.axis + 1), x.dtype)
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         return out.size * types[1].shape[1] * 2

@@ -130,8 +130,8 @@ def _along(x: Value, axis: int, out: Dim, scale: float | None, roi: Any, f: Form
     n = x.shape[axis]
     if f.repeats(scale):
         return _repeated(x, axis, int(scale or 1))
-    known = isinstance(n, int) and isinstance(out, int) and not any(
-        isinstance(r, Value) for r in roi or ())  # fmt: skip
+    values = any(isinstance(r, Value) for r in roi or ())
+    known = isinstance(n, int) and isinstance(out, int) and not values
     owner = x.node.owner
     ratio = scale
     if ratio is None and isinstance(n, int) and isinstance(out, int) and n:
@@ -140,11 +140,8 @@ def _along(x: Value, axis: int, out: Dim, scale: float | None, roi: Any, f: Form
         raise ShapeError(f"resize: antialiasing needs a known scale; axis {axis} of {x.type} is "
                          "symbolic", "give scales instead of sizes")  # fmt: skip
     m: Any = np if known else NODES
-    size, wanted, i = (_count(n, owner), _count(out, owner), None)
-    if known:
-        i = np.arange(out, dtype=np.float64)
-    else:
-        i = CALLS["iota"]((out,), 0, float64, owner)
+    size, wanted = _count(n, owner), _count(out, owner)
+    i: Any = np.arange(wanted) if known else CALLS["iota"]((out,), 0, float64, owner)
     place = f.source(m, i, size, wanted, scale, roi)
     if f.mode == "nearest":
         return _picked(x, axis, f.nearest(m, place))
@@ -173,7 +170,7 @@ def _repeated(x: Value, axis: int, times: int) -> Value:
 
 def _picked(x: Value, axis: int, indices: Any) -> Value:
     """The elements at `indices`, clamped to the axis; evenly spaced ones are a slice."""
-    n = x.shape[axis]
+    n: Any = x.shape[axis]
     if isinstance(indices, Value):
         last = n - 1 if isinstance(n, int) else CALLS["size_of"](n - 1, x.node.owner)
         at = alg.maximum(alg.minimum(CALLS["cast"](indices, "int64"), last), 0)

@@ -102,7 +102,7 @@ def projected(x: Value, w: Value, bias: Value | None) -> Value:
 
 def clipped(x: Value, clip: float | None) -> Value:
     """x between -clip and clip; None: as it is."""
-    return x if clip is None else alg.minimum(alg.maximum(x, -clip), clip)  # type: ignore[no-any-return]
+    return x if clip is None else alg.minimum(alg.maximum(x, -clip), clip)
 
 
 def _loop(
@@ -320,8 +320,8 @@ class Rnn(Recurrent):
 
     def expand(self, *xs: Value) -> Any:
         w, r, (b,), first, lengths = self.split(xs)
-        return along_rnn(projected(xs[0], w, b), r, first, *self.calls(), clip=self.clip,
-                         lengths=lengths, reverse=self.reverse)  # fmt: skip
+        (f,) = self.calls()
+        return along_rnn(projected(xs[0], w, b), r, first, f, self.clip, lengths, self.reverse)
 
     def step_ref(self, x: Array, w: Array, r: Array, biases: list[Array], states: list[Array],
                  xs: Sequence[Array]) -> list[Array]:  # fmt: skip
@@ -346,7 +346,8 @@ class Gru(Recurrent):
 
     def expand(self, *xs: Value) -> Any:
         w, r, (b, below), first, lengths = self.split(xs)
-        return along_gru(projected(xs[0], w, b), r, below, first, *self.calls(), self.reset_after,
+        f, g = self.calls()
+        return along_gru(projected(xs[0], w, b), r, below, first, f, g, self.reset_after,
                          clip=self.clip, lengths=lengths, reverse=self.reverse)  # fmt: skip
 
     def step_ref(self, x: Array, w: Array, r: Array, biases: list[Array], states: list[Array],
@@ -391,8 +392,9 @@ class Lstm(Recurrent):
 
     def expand(self, *xs: Value) -> Any:
         w, r, (b,), first, lengths = self.split(xs)
-        return along_lstm(projected(xs[0], w, b), r, first, *self.calls(),
-                          peepholes=xs[6] if self.has_peepholes else None, coupled=self.coupled,
+        f, g, h = self.calls()
+        return along_lstm(projected(xs[0], w, b), r, first, f, g, h,
+                          xs[6] if self.has_peepholes else None, coupled=self.coupled,
                           clip=self.clip, lengths=lengths, reverse=self.reverse)  # fmt: skip
 
     def step_ref(self, x: Array, w: Array, r: Array, biases: list[Array], states: list[Array],

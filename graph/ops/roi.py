@@ -77,10 +77,10 @@ class RoiAlign(Op):
         columns = self.taps(regions, 0, self.size[1], w)
         image = reshape(cast(_existing(images, n), regions.dtype), (count, 1, 1))
 
-        def down(v: Value) -> Value:
+        def down(v: Value) -> Any:
             return reshape(v, (v.shape[0], 1, count, self.size[0], 1))
 
-        def across(v: Value) -> Value:
+        def across(v: Value) -> Any:
             return reshape(v, (1, v.shape[0], count, 1, self.size[1]))
 
         inner = [_number(d, regions) for d in (h, w)]
@@ -133,7 +133,7 @@ class RoiAlign(Op):
                     p = [ends[1 - k] + (b + (i + 0.5) / g) * length[1 - k] / n
                          for k, (b, i, n) in enumerate(zip(bin_, part, self.size))]  # fmt: skip
                     reads.append(_corners_ref(x[int(image)], p))
-                each = np.array(reads)  # [samples, corners, c]
+                each: Array = np.array(reads)  # [samples, corners, c]
                 chosen = each.max((0, 1)) if self.largest else each.sum((0, 1)) / g**2
                 out[(r, slice(None), *bin_)] = chosen
         return narrow(out, xs[0])

@@ -96,7 +96,7 @@ class SampleAt(Sampling):
         inside = (indices >= 0) & (indices < x.shape[2])
         at = np.where(inside, indices, 0)
         taken = np.stack([one[:, i] for one, i in zip(x, at)])  # [n, c, taps, m]
-        return np.sum(taken * (weights * inside)[:, None], 2).astype(xs[0].dtype)
+        return np.asarray(np.sum(taken * (weights * inside)[:, None], 2), xs[0].dtype)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class SampleDot(Sampling):
         x, indices, g = (a.astype(np.int64 if a.dtype.kind in "iu" else np.float64) for a in xs)
         inside = (indices >= 0) & (indices < x.shape[2])
         taken = np.stack([one[:, i] for one, i in zip(x, np.where(inside, indices, 0))])
-        return (np.sum(taken * g[:, :, None], 1) * inside).astype(xs[0].dtype)
+        return np.asarray(np.sum(taken * g[:, :, None], 1) * inside, xs[0].dtype)
 
 
 def sample_at(x: Value, indices: Value, weights: Value) -> Value:

@@ -161,7 +161,8 @@ class Searchsorted(Op):
         return TensorType(int64, values.shape)
 
     def ref(self, *xs: Array) -> Array:
-        return np.asarray(np.searchsorted(*xs, side="right" if self.right else "left"))
+        line, values = xs
+        return np.asarray(np.searchsorted(line, values, "right" if self.right else "left"))
 
 
 @graph_function("reverse_sequence")

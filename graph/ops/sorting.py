@@ -104,6 +104,33 @@ class TopK(Ordered):
         return np.take_along_axis(xs[0], places, self.axis), places
 
 
+@dataclass(frozen=True)
+class RowOrder(Op):
+    """x [n, m] -> the places (int64) of its rows in order: that of the first elements in which two
+    rows differ."""
+
+    arity = 1
+    differentiable = False
+    samples = (sample((9, 3), dtypes=("int32",), low=0, high=3), sample((17, 2)),
+               sample((20, 1), dtypes=("bool",), low=0, high=2), sample((1, 4)), sample((5, 0)),
+               sample((0, 3)), sample((6, 2), special=(_NAN, 1.0, _NAN, 0.0, 2.0)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        if x.ndim != 2:
+            raise ShapeError(f"a matrix is wanted, not {x}")
+        return TensorType(int64, x.shape[:1])
+
+    def ref(self, *xs: Array) -> Array:
+        order = np.arange(xs[0].shape[0])
+        for column in range(xs[0].shape[1] - 1, -1, -1):
+            order = order[np.argsort(xs[0][order, column], kind="stable")]
+        return order
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        return out.size * 60
+
+
 def _results(op: Op, x: Value) -> tuple[Value, ...]:
     return x.node.owner.node(op, (x,)).outputs
 

@@ -53,17 +53,18 @@ def conv_transpose(
     span = tuple((k - 1) * e + 1 for k, e in zip(window_of(b), d))
     full = tuple((n - 1) * k + m for n, k, m in zip(a.shape[2:], s, span))
     if padding in ("same", "same_lower") or output_shape is not None:
-        sizes = tuple(n * k for n, k in zip(a.shape[2:], s))
+        sizes: Shape = tuple(n * k for n, k in zip(a.shape[2:], s))
         if output_shape is not None:
             sizes = as_shape(output_shape)
         if len(sizes) != rank:
             raise ShapeError(f"output_shape {output_shape} must have {rank} entries")
         total = [_surplus(f + e - n) for f, e, n in zip(full, extra, sizes)]
         before, after = halves(total, padding)
-        extra = tuple(n - f + t for n, f, t in zip(sizes, full, total))
+        more: Shape = tuple(n - f + t for n, f, t in zip(sizes, full, total))
     else:
         before, after = resolve_padding(padding, a.shape[2:], window_of(b), s, d)
-    extents = [_extent(*args) for args in zip(full, before, after, extra, s)]
+        more = extra
+    extents = [_extent(*args) for args in zip(full, before, after, more, s)]
     geometry = ((e.before for e in extents), (e.after for e in extents), (e.size for e in extents))
     first, last, spatial = (tuple(g) for g in geometry)
     out = make(ConvInputGrad(s, first, last, d, int(groups), spatial), a, b)

@@ -246,3 +246,35 @@ def test_graph_of_a_layer_on_an_array() -> None:
     with graph:
         y = fm.layers.Dense(2)(array(3, 4))
     assert y.node.owner is graph
+
+
+def test_conv3d() -> None:
+    x = array(2, 4, 3, 5, 4)
+    y, held = run(fm.layers.Conv3D(3, (2, 3, 2), strides=(1, 2, 1), bias_initializer="normal"), x)
+    expected = correlate(x, held["kernel"], (1, 2, 1), [(0, 0)] * 3, (1, 1, 1), 1)
+    np.testing.assert_allclose(y, expected + held["bias"][:, None, None, None], rtol=1e-4,
+                               atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("layer, shape, made", [
+    (fm.layers.Conv1DTranspose(3, 4, 2, bias_initializer="normal"), (2, 4, 5), (12,)),
+    (fm.layers.Conv2DTranspose(6, 3, 2, "same", groups=2, use_bias=False), (2, 4, 5, 3), (10, 6)),
+    (fm.layers.Conv2DTranspose(2, 3, 2, 1, output_padding=1), (1, 4, 5, 3), (10, 6)),
+    (fm.layers.Conv3DTranspose(2, 2, 2), (1, 3, 2, 3, 2), (4, 6, 4)),
+])  # fmt: skip
+def test_transposed_convolution_is_the_adjoint(
+    layer: Any, shape: tuple[int, ...], made: tuple[int, ...]
+) -> None:
+    """<conv(z), x> = <z, conv_transpose(x)>, the two having one kernel."""
+    x = array(*shape)
+    y, held = run(layer, x)
+    assert y.shape == (shape[0], layer.filters, *made)
+    bias = held.get("bias")
+    if bias is not None:
+        y = y - bias.reshape(-1, *[1] * (len(shape) - 2))
+    z = array(*y.shape)
+    with fm.Graph() as g:
+        back = fm.conv(fm.constant(z), fm.constant(held["kernel"]), layer.strides,
+                       layer.padding, groups=layer.groups)  # fmt: skip
+    forth = Runner(g).run(back)
+    np.testing.assert_allclose(np.sum(forth * x), np.sum(z * y), rtol=1e-3)

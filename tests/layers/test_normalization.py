@@ -139,3 +139,27 @@ def test_normalization_mistakes() -> None:
 def test_bad_arguments(make: object) -> None:
     with pytest.raises(fm.ConfigError):
         make()  # type: ignore[operator]
+
+
+def whitened(x, axes, epsilon):
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+@pytest.mark.parametrize("layer, expected", [
+    (fm.layers.GroupNorm(2), lambda x: whitened(x.reshape(2, 2, 3, 20), (2, 3), 1e-3)),
+    (fm.layers.GroupNorm(-1), lambda x: whitened(x, (2, 3), 1e-3)),
+    (fm.layers.GroupNorm(1, 0.1), lambda x: whitened(x, (1, 2, 3), 0.1)),
+    (fm.layers.InstanceNorm(), lambda x: whitened(x, (2, 3), 1e-3)),
+    (fm.layers.RMSNorm(), lambda x: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)),
+    (fm.layers.RMSNorm((1, 3), 0.1),
+     lambda x: x / np.sqrt((x * x).mean((1, 3), keepdims=True) + 0.1)),
+])  # fmt: skip
+def test_groups_instances_and_squares(layer, expected):
+    """Each with a gamma of 2 and, where there is one, a beta of 1."""
+    layer.gamma_initializer, layer.beta_initializer = 2.0, 1.0
+    x = np.random.default_rng(0).standard_normal((2, 6, 4, 5))
+    with fm.Graph() as g:
+        y = layer(fm.input("x", x.shape, "float64"))
+    made = fm.Session(g).run(y, {"x": x})
+    shift = 1 if "beta" in layer.weights else 0
+    np.testing.assert_allclose(made, expected(x).reshape(x.shape) * 2 + shift, rtol=1e-6)

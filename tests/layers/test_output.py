@@ -190,3 +190,30 @@ def test_confusion_matrix() -> None:
         got = value(fm.metrics.confusion_matrix, CLASSES, predictions, num_classes=5)
         assert got.dtype == np.int64
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("axis", [-1, 1, 0])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_class_weights_and_ignored_classes(axis, reduction):
+    """Each example by itself, as PyTorch and ONNX define it."""
+    rng = np.random.default_rng(0)
+    shape = (3, 4) if axis == 0 else (5, 3, 4) if axis == 1 else (5, 4, 3)
+    logits = rng.standard_normal(shape)
+    labels = rng.integers(0, 3, [d for k, d in enumerate(shape) if k != axis % len(shape)])
+    labels.reshape(-1)[:2] = -1
+    weights = np.array([0.5, 2.0, 1.0])
+    moved = np.moveaxis(logits, axis, -1)
+    logs = moved - np.log(np.exp(moved).sum(-1, keepdims=True))
+    each = np.where(labels < 0, 0, weights[labels])
+    loss = -each * np.take_along_axis(logs, np.maximum(labels, 0)[..., None], -1)[..., 0]
+    expected = {"none": loss, "sum": loss.sum(), "mean": loss.sum() / each.sum()}[reduction]
+    with fm.Graph() as g:
+        y, x = fm.input("y", labels.shape, "int64"), fm.input("x", shape, "float64")
+        made = fm.losses.sparse_softmax_cross_entropy(y, x, 0.0, axis, reduction, weights, -1)
+        strict = fm.losses.negative_log_likelihood(y, x, axis)
+    session = fm.Session(g)
+    np.testing.assert_allclose(session.run(made, {y: labels, x: logits}), expected)
+    with pytest.raises(fm.RunError, match=r"not in 0\.\.2"):
+        session.run(strict, {y: labels, x: logits})
+    with g, pytest.raises(fm.ConfigError, match="goes with neither"):
+        fm.losses.sparse_softmax_cross_entropy(y, x, 0.1, axis, ignore=-1)

@@ -164,3 +164,20 @@ def test_multi_head_attention() -> None:
     for value, allowed in ((y, None), (hidden, np.tri(4, dtype=bool))):
         mixed = attend(*parts, allowed).transpose(0, 2, 1, 3).reshape(2, 4, 8)
         np.testing.assert_allclose(runner.run(value, feeds), mixed @ kernel, rtol=1e-6)
+
+
+def test_three_dimensions_and_adaptive_windows() -> None:
+    x = array(2, 3, 4, 6, 8)
+    blocks = x.reshape(2, 3, 2, 2, 3, 2, 4, 2)
+    np.testing.assert_allclose(run(fm.layers.MaxPool3D(), x), blocks.max((3, 5, 7)))
+    np.testing.assert_allclose(run(fm.layers.AveragePool3D(2), x), blocks.mean((3, 5, 7)))
+    np.testing.assert_allclose(run(fm.layers.GlobalMaxPool3D(), x), x.max((2, 3, 4)))
+    np.testing.assert_allclose(run(fm.layers.GlobalAveragePool3D(True), x),
+                               x.mean((2, 3, 4), keepdims=True))  # fmt: skip
+    made = run(fm.layers.AdaptiveAveragePool((2, 3, None)), x)
+    np.testing.assert_allclose(made, x.reshape(2, 3, 2, 2, 3, 2, 8).mean((3, 5)))
+    made = run(fm.layers.AdaptiveMaxPool(3), x[:, :, 0, 0])
+    parts = [x[:, :, 0, 0, a:b].max(-1) for a, b in ((0, 3), (2, 6), (5, 8))]
+    np.testing.assert_allclose(made, np.stack(parts, -1))
+    ceiled = run(fm.layers.MaxPool1D(3, ceil_mode=True), x[:, :, 0, 0])
+    np.testing.assert_allclose(ceiled[..., -1], x[:, :, 0, 0, 6:].max(-1))

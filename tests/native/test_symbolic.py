@@ -93,3 +93,15 @@ def test_a_fixed_batch_gives_the_same_bits(name):
         found.append(np.concatenate(rows).tobytes())
     assert found[0] == found[1], "symbolic and fixed batch"
     assert found[1] == found[2], "a batch of nine and nine batches of one"
+
+
+def test_results_whose_sizes_are_no_plain_symbols():
+    """They take the long way in, whichever way they are asked for."""
+    with fm.Graph() as g:
+        x = fm.input("x", ("n", "m"))
+        y = fm.reshape(x, (-1,)) * 2
+    session = fm.Session(g)
+    call = session.make_callable(y, [x])
+    for shape in ((2, 3), (4, 1), (2, 3)):
+        at = np.ones(shape, np.float32)
+        assert session.run(y, {x: at}).shape == call(at).shape == (shape[0] * shape[1],)

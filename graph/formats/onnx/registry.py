@@ -37,6 +37,8 @@ FAMILIES = (
     "scattering",
     "selection",
     "quantized",
+    "signal",
+    "text",
     "random",
     "control",
     "resize",
@@ -45,6 +47,8 @@ FAMILIES = (
     "transposed",
     "contraction",
     "patterns",
+    "attention",
+    "losses",
 )
 
 Result: TypeAlias = "Value | Operand | None"

@@ -7,7 +7,6 @@ from ....ops.arrange import compress, tril, triu
 from ....ops.creation import eye
 from ....ops.pointwise import cast
 from ....ops.random import multinomial
-from ....ops.window_functions import mel_weight_matrix
 from ..call import Call
 from ..registry import converter
 
@@ -18,7 +17,8 @@ def _eye_like(call: Call) -> Value:
     if x.ndim != 2:
         call.refuse(f"it makes matrices like a matrix, not like {x.type}")
     kind = call.dtype("dtype") if call.given("dtype") else x.dtype
-    return eye(*x.shape, call.integer("k", 0), kind, call.graph)
+    rows, columns = x.shape
+    return eye(rows, columns, call.integer("k", 0), kind, call.graph)
 
 
 @converter("Trilu", halves=True)
@@ -35,15 +35,7 @@ def _trilu(call: Call) -> Value:
 @converter("Compress", halves=True)
 def _compress(call: Call) -> Value:
     axis = call.integer("axis") if call.given("axis") else None
-    return compress(call.value(0), call.array(1), axis)
-
-
-@converter("MelWeightMatrix")
-def _mel_weight_matrix(call: Call) -> Value:
-    bands, length, rate = (int(call.array(k).item()) for k in range(3))
-    low, high = (float(call.array(k).item()) for k in (3, 4))
-    return mel_weight_matrix(bands, length, rate, low, high,
-                             call.dtype("output_datatype", "float32"), call.graph)  # fmt: skip
+    return compress(call.value(0), call.array(1).tolist(), axis)
 
 
 @converter("Multinomial")

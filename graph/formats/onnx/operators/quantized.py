@@ -70,5 +70,6 @@ def _conv_integer(call: Call) -> Value:
 
 @converter("QLinearConv")
 def _qlinear_conv(call: Call) -> Value:
-    parts = [call.value(k) for k in range(8)]
-    return qlinear.qlinear_conv(*parts, bias=call.optional(8), **_windows(call, parts[0], parts[3]))
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call.value(k) for k in range(8))
+    return qlinear.qlinear_conv(x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero,
+                                call.optional(8), **_windows(call, x, w))  # fmt: skip
