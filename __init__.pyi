@@ -276,13 +276,6 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
-from .graph.ops.fourier import fft as fft, ifft as ifft, irfft as irfft, rfft as rfft, stft as stft
-from .graph.ops.sequences import (
-    bincount as bincount,
-    reverse_sequence as reverse_sequence,
-    searchsorted as searchsorted,
-    tensor_scatter as tensor_scatter,
-)
 from .graph.ops.ngrams import count_ngrams as count_ngrams
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant

@@ -222,7 +222,7 @@ class Executable:
             try:
                 outs = [_empty([d if d.__class__ is int else inputs[d[0]].shape[d[1]] for d in s], t)
                         for s, t in self._plan]  # fmt: skip
-            except (AttributeError, IndexError, TypeError, ValueError):  # None: no input tells
+            except (AttributeError, IndexError, ValueError):
                 return None
         if not self._uses_state:
             return outs if self._fast(*inputs, *outs) == 0 else None
@@ -246,7 +246,7 @@ class Executable:
             return None
         (sizes, dtype), state, readers = self._plan[0], self.state, self.state.readers
         varying = [k for k, d in enumerate(sizes) if d.__class__ is not int]
-        if len(varying) > 1 or None in sizes:
+        if len(varying) > 1:
             return None
         at = varying[0] if varying else len(sizes)
         fixed = tuple(sizes)
