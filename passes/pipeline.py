@@ -16,6 +16,7 @@ from .fuse import fuse
 from .select import select
 from .simplify import Simplify
 from .stabilise import Stabilise
+from .store import Store
 
 __all__ = ["Context", "pipeline"]
 
@@ -65,7 +66,7 @@ def pipeline(level: int) -> Pipeline:
         Expand(),
     )
     if level <= 0:
-        return Pipeline(*first, Fuse(enabled=False))
+        return Pipeline(*first, Store(), Fuse(enabled=False))
     small: tuple[Pass, ...] = (
         # what is known now decides conditions and becomes the numbers that rules look for
         Fold(),
@@ -79,6 +80,8 @@ def pipeline(level: int) -> Pipeline:
         *small,
         # layouts are chosen for what is left, and make it harder to rewrite
         Select(),
+        # when everything is chosen that copies could hide from
+        Store(),
         # last: a group hides its nodes from every pass above
         Fuse(),
     )
