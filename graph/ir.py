@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..dims import Dim, Sym, ceildiv, free_symbols, product, show
 from ..dtypes import DType
-from ..errors import UNKNOWN, GraphError, InternalError, Loc, UserError, user_frame
+from ..errors import UNKNOWN, GraphError, InternalError, Loc, ShapeError, UserError, user_frame
 
 if TYPE_CHECKING:
     from .ops.base import Op
@@ -260,10 +260,13 @@ class Interner:
                 )  # fmt: skip
         try:
             types = op.infer(*(v.type for v in inputs))
+            if isinstance(types, TensorType):
+                types = (types,)
+            for t in types:
+                if any(isinstance(d, int) and d < 0 for d in t.shape):
+                    raise ShapeError(f"the result would be {t}: a size is negative")
         except UserError as e:
             raise _located(e, op, inputs, loc) from None
-        if isinstance(types, TensorType):
-            types = (types,)
         if layout is not None:
             types = (replace(types[0], layout=layout),)
         self._serial += 1

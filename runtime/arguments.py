@@ -43,6 +43,8 @@ def checked(m: Manifest, inputs: Sequence[Any], places: Sequence[str] = ()
         for s in m.symbols:
             if s.name in dims and not problems:
                 problems += _bound_problem(s, dims[s.name])
+        if not problems:
+            problems += [p for r in m.requires if (p := r.violation(dims))]
     else:
         for a, given, place in zip(m.inputs, inputs, where):
             if isinstance(given, np.ndarray) and given.dtype == a.dtype.numpy:

@@ -328,10 +328,11 @@ class Executable:
 
     def _fits_fast_call(self) -> bool:
         """Whether the native call can check and run this program: its dims are those of inputs,
-        and it prints nothing, as what fails is run again to learn why."""
+        with no requirements but bounds; and it prints nothing, as what fails is run again to learn
+        why."""
         m = self.manifest
         dims = [d for a in (*m.inputs, *m.outputs) for d in a.shape if not isinstance(d, int)]
-        return (supported() and not m.printed and all(plain_symbol(d) for d in dims)
+        return (supported() and not m.printed and not m.requires and all(plain_symbol(d) for d in dims)
                 and set(m.dim_sources.values()) == {s.name for s in m.symbols})  # fmt: skip
 
     # --- failures ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ documentation, the differential tests and the gradient checks are made from the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -123,6 +123,12 @@ class Op:
     def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
         """The reference of an op that holds functions: `call(function, *arrays)` runs one."""
         raise InternalError(f"{self.name} holds no functions")
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        """What must not be negative at a run, and the complaint where it is: the sizes of a result,
+        if unsaid. For dimensions that are known only then; what is known, `infer` checks."""
+        for k, d in enumerate(out.shape):
+            yield d, f"axis {k} of the result would have a negative size"
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         """Floating-point operations, for reports and the cost model: one per element if unsaid."""

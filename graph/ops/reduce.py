@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
 from .base import Op, Operand, as_value, graph_function, make, normal_axes, normal_axis, sample
 
+_EXTREMES = ("max", "min", "argmax", "argmin")  # of nothing there is none
 _SHAPES = ((3, 17), (5, 4, 33), (1, 1), (2, 3, 4, 5))
 
 
@@ -36,7 +37,7 @@ class Reduction(Op, abstract=True):
         if not x.dtype.computes:
             raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
         normal_axes(self.axes, x.ndim)
-        if self.combine in ("max", "min", "argmax", "argmin"):
+        if self.combine in _EXTREMES:
             for a in self.axes:
                 if x.shape[a] == 0:
                     raise ShapeError(f"axis {a} of {x} is empty: nothing to take the extreme of")
@@ -46,6 +47,11 @@ class Reduction(Op, abstract=True):
             if self.keepdims or k not in self.axes
         )
         return TensorType(self.result_dtype(x.dtype), shape)
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        if self.combine in _EXTREMES:
+            for a in self.axes:
+                yield types[0].shape[a] - 1, f"axis {a} of {types[0]} is empty"
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         (x,) = xs

@@ -13,6 +13,7 @@ FAMILIES = (
     "elementary",
     "reduce",
     "shape",
+    "subscript",
     "linalg",
     "convolution",
     "pooling",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,7 +178,25 @@ class Slice(Movement):
                sample((4, 3), starts=(0, 0), sizes=(0, 3), steps=(1, 1)))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
-        return TensorType(types[0].dtype, self.sizes)
+        out = TensorType(types[0].dtype, self.sizes)
+        ends = (self.starts, self.sizes, self.steps)
+        if any(len(e) != types[0].ndim for e in ends) or 0 in self.steps:
+            raise ShapeError(f"starts {self.starts}, sizes {self.sizes} and steps {self.steps} "
+                             f"do not slice {types[0]}")  # fmt: skip
+        for d, text in self.requires(out, *types):
+            if isinstance(d, int) and d < 0:
+                raise ShapeError(text)
+        return out
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        yield from super().requires(out, *types)
+        for k, (start, n, step) in enumerate(zip(self.starts, self.sizes, self.steps)):
+            last = start + (n - 1) * step
+            low, high = (start, last) if step > 0 else (last, start)
+            if n != 0:
+                text = f"an index is out of range along axis {k} of {types[0]}"
+                yield low, text
+                yield types[0].shape[k] - 1 - high, text
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         axes = tuple(axis(d) for d in out.shape)
@@ -267,6 +285,10 @@ class Pad(Movement):
             raise ShapeError(f"padding is negative: {self.before}, {self.after}", "slice instead")
         shape = tuple(b + d + a for b, d, a in zip(self.before, x.shape, self.after))
         return TensorType(x.dtype, shape)
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        for k, n in enumerate((*self.before, *self.after)):
+            yield n, f"the padding of axis {k % out.ndim} is negative"
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         (x,) = xs
@@ -445,63 +467,3 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Value:
         if v.shape[a] != 1:
             raise ShapeError(f"axis {a} of {v.type} is not of size 1")
     return reshape(v, tuple(d for k, d in enumerate(v.shape) if k not in drop))
-
-
-@graph_function("getitem")
-def getitem(x: Value, item: Any) -> Value:
-    """NumPy's basic indexing: integers, slices, None and ..., no arrays."""
-    items = item if isinstance(item, tuple) else (item,)
-    if sum(1 for i in items if i is Ellipsis) > 1:
-        raise ShapeError("an index may hold ... only once")
-    used = sum(1 for i in items if i is not None and i is not Ellipsis)
-    if used > x.ndim:
-        raise ShapeError(f"{used} indices into {x.type}")
-    if Ellipsis not in items:
-        items = (*items, Ellipsis)
-    at = items.index(Ellipsis)
-    items = (*items[:at], *([slice(None)] * (x.ndim - used)), *items[at + 1 :])
-    starts: list[Dim] = []
-    sizes: list[Dim] = []
-    steps: list[int] = []
-    final: list[Dim] = []
-    for i in items:
-        if i is None:
-            final.append(1)
-            continue
-        size = x.shape[len(starts)]
-        start, length, step = _range(i, size, x, len(starts))
-        starts.append(start)
-        sizes.append(length)
-        steps.append(step)
-        if isinstance(i, slice):
-            final.append(length)
-    out = x
-    if any(s != 0 or n != d or k != 1 for s, n, d, k in zip(starts, sizes, x.shape, steps)):
-        out = make(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
-    return reshape(out, tuple(final))
-
-
-def _range(i: Any, size: Dim, x: Value, axis: int) -> tuple[Dim, Dim, int]:
-    """start, length, step of one index."""
-    if isinstance(i, slice):
-        step = 1 if i.step is None else int(i.step)
-        if isinstance(size, int) and not isinstance(i.start, DimExpr) | isinstance(i.stop, DimExpr):
-            start, stop, step = i.indices(size)
-            return start, len(range(start, stop, step)), step
-        if step != 1:
-            raise ShapeError(f"a step needs a known dimension; axis {axis} of {x.type} is symbolic")
-        first: Dim = 0 if i.start is None else i.start
-        last: Dim = size if i.stop is None else i.stop
-        first = first + size if isinstance(first, int) and first < 0 else first
-        last = last + size if isinstance(last, int) and last < 0 else last
-        return first, last - first, 1
-    if isinstance(i, int | np.integer | DimExpr) and not isinstance(i, bool):
-        at: Dim = i if isinstance(i, DimExpr) else int(i)
-        if isinstance(at, int) and isinstance(size, int):
-            if not -size <= at < size:
-                raise ShapeError(f"index {at} is out of range for axis {axis} of {x.type}")
-        if isinstance(at, int) and at < 0:
-            at = at + size
-        return at, 1, 1
-    raise DTypeError(f"cannot index {x.type} with {type(i).__name__}",
-                     "use fm.gather for indices that are values")  # fmt: skip
