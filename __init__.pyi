@@ -112,6 +112,10 @@ from .graph.ops.indexing import (
 )
 from .graph.ops.linalg import matmul as matmul
 from .graph.ops.logic import (
+    bitwise_and as bitwise_and,
+    bitwise_not as bitwise_not,
+    bitwise_or as bitwise_or,
+    bitwise_xor as bitwise_xor,
     equal as equal,
     greater as greater,
     greater_equal as greater_equal,

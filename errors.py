@@ -60,24 +60,38 @@ class InternalError(FlowmillError):
 
 
 class UserError(FlowmillError):
-    """The user can mend this. `notes` are the lines below the message: places, then advice."""
+    """The user can mend this. `notes` are the lines below the message: places, then advice. Errors
+    of a call that a user writes (`placed`) begin with its place, unless it was given."""
+
+    placed = False
 
     def __init__(self, message: str, *notes: str) -> None:
         self.message = message
         self.notes = tuple(n for n in notes if n)
+        if self.placed:
+            file, line = user_frame()
+            here = f"{Path(file).name}:{line}"
+            if line and not any(here in text for text in (message, *notes)):
+                self.notes = (here, *self.notes)
         super().__init__("\n  ".join((message, *self.notes)))
 
 
 class ShapeError(UserError):
     """Shapes do not fit an op."""
 
+    placed = True
+
 
 class DTypeError(UserError):
     """Data types do not fit an op."""
 
+    placed = True
+
 
 class GraphError(UserError):
     """A graph is built wrongly: a name used twice, a cycle, a value of another graph."""
+
+    placed = True
 
 
 class FeedError(UserError):
@@ -86,6 +100,8 @@ class FeedError(UserError):
 
 class FetchError(UserError):
     """What was asked for is not in the graph."""
+
+    placed = True
 
 
 class ModelError(UserError):
@@ -102,6 +118,8 @@ class TextError(UserError):
 
 class ConfigError(UserError):
     """A setting or argument has a value that is not allowed."""
+
+    placed = True
 
 
 class ExportError(UserError):

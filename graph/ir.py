@@ -117,7 +117,7 @@ class Value:
     """One result of a node: what users hold and operators apply to."""
 
     __slots__ = ("index", "node")
-    __array_priority__ = 1000  # NumPy arrays leave mixed operators to us
+    __array_ufunc__ = None  # NumPy arrays leave mixed operators to us
 
     def __init__(self, node: Node, index: int) -> None:
         self.node, self.index = node, index
@@ -168,6 +168,7 @@ class Value:
     def __rpow__(self, o: Any) -> Value: return call("pow", o, self)
     def __matmul__(self, o: Any) -> Value: return call("matmul", self, o)
     def __rmatmul__(self, o: Any) -> Value: return call("matmul", o, self)
+    def __pos__(self) -> Value: return self
     def __neg__(self) -> Value: return call("neg", self)
     def __abs__(self) -> Value: return call("abs", self)
     def __lt__(self, o: Any) -> Value: return call("lt", self, o)
@@ -182,7 +183,9 @@ class Value:
     def __rxor__(self, o: Any) -> Value: return call("xor", o, self)
     def __invert__(self) -> Value: return call("not", self)
     def __lshift__(self, o: Any) -> Value: return call("shl", self, o)
+    def __rlshift__(self, o: Any) -> Value: return call("shl", o, self)
     def __rshift__(self, o: Any) -> Value: return call("shr", self, o)
+    def __rrshift__(self, o: Any) -> Value: return call("shr", o, self)
     def __getitem__(self, item: Any) -> Value: return call("getitem", self, item)
     # fmt: on
 
@@ -204,6 +207,32 @@ class Value:
             f"a symbolic value ({self}) has no truth value while the graph is being defined",
             "use fm.where(cond, a, b) to choose inside the graph",
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one value: values are keys of feeds and fetches."""
+        if self is other or isinstance(other, Value):
+            return self is other
+        if not isinstance(other, bool | int | float) and not hasattr(other, "__array__"):
+            return False
+        raise GraphError(f"== compares {self} as an object, not its elements",
+                         "use fm.equal(a, b), fm.not_equal(a, b)")  # fmt: skip
+
+    __hash__ = object.__hash__
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise GraphError(f"a symbolic value ({self}) has no elements while the graph is being "
+                         "defined", "use functions of flowmill on it, fm.stack to put values "
+                         "together, value.eval(feeds) or a session to compute it")  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f": use fm.{name}(value, ...)" if name in CALLS else ""
+        raise AttributeError(f"a value of a graph has no attribute {name!r}{hint}")
+
+    def __copy__(self) -> Value:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Value:
+        return self
 
     def __iter__(self) -> Iterator[Value]:
         if not self.shape or not isinstance(self.shape[0], int):
@@ -329,7 +358,8 @@ def _located(e: UserError, op: Op, inputs: tuple[Value, ...], loc: Loc) -> UserE
     for letter, v in zip("abcdefgh", inputs):
         what = f'"{v.name}"' if v.name else v.node.op.name
         notes.append(f"{letter} = {what}: {v.type}, {v.node.loc}")
-    return type(e)(f"{op.name}: {e.message}", *notes, *e.notes)
+    more = [n for n in e.notes if not any(n in known for known in notes)]
+    return type(e)(f"{op.name}: {e.message}", *notes, *more)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import Any, TypeAlias
 from .. import algorithm as alg
 from ..dtypes import float64, int64
 from ..errors import ConfigError, DTypeError, GraphError, ShapeError
-from .definition import Graph, variable
+from .definition import Graph, graph_of, variable
 from .gradients import gradients
 from .initializers import Constant
 from .ir import CALLS, Value, topological
 from .ops.reduce import sum_
 from .ops.source import Variable
 from .schedules import Schedule
-from .state import graph_of, token
+from .state import token
 
 Rate: TypeAlias = "float | Value | Schedule"
 
@@ -62,8 +62,8 @@ class Optimizer:
         None means every trainable variable the loss depends on. Its value is the loss before the
         update. ShapeError if the loss is no scalar, GraphError if there is nothing to update.
         """
+        graph = graph_of(loss, "minimize")
         needed = {v for n in topological([loss.node]) for v in n.outputs}
-        graph = graph_of(loss)
         if variables is None:
             chosen = [i.value for i in graph.variables.values() if i.trainable
                       and i.value in needed and i.value.dtype.is_float]  # fmt: skip
@@ -83,16 +83,16 @@ class Optimizer:
 
     def apply(self, pairs: Sequence[tuple[Value, Value]], loss: Value) -> Value:
         """Like `minimize`, for gradients of one's own: pairs of gradient and variable."""
-        graph = graph_of(loss)
+        graph = graph_of(loss, "apply")
         if self.graph is not None:
             raise GraphError(f'optimizer "{self.name}" minimizes a loss already',
                              "make one optimizer for each loss")  # fmt: skip
-        self.graph = graph
         for grad, v in pairs:
             if not isinstance(v.node.op, Variable):
                 raise GraphError(f"{v!r} is not a variable")
             if grad.shape != v.shape:
                 raise ShapeError(f'the gradient of "{v.name}" is {grad.type}, it is {v.type}')
+        self.graph = graph
         self.name = graph.unique(self.name)
         with self._scope(graph):
             self.step = variable("step", 0, dtype=int64, trainable=False)

@@ -16,7 +16,6 @@ from .fuse import fuse
 from .select import select
 from .simplify import Simplify
 from .stabilise import Stabilise
-from .store import Store
 
 __all__ = ["Context", "pipeline"]
 
@@ -66,7 +65,7 @@ def pipeline(level: int) -> Pipeline:
         Expand(),
     )
     if level <= 0:
-        return Pipeline(*first, Store(), Fuse(enabled=False))
+        return Pipeline(*first, Fuse(enabled=False))
     small: tuple[Pass, ...] = (
         # what is known now decides conditions and becomes the numbers that rules look for
         Fold(),
@@ -80,8 +79,6 @@ def pipeline(level: int) -> Pipeline:
         *small,
         # layouts are chosen for what is left, and make it harder to rewrite
         Select(),
-        # when everything is chosen that copies could hide from
-        Store(),
         # last: a group hides its nodes from every pass above
         Fuse(),
     )

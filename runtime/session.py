@@ -222,8 +222,7 @@ class Session:
                 try:
                     v = self.graph.find(key)
                 except FetchError as e:
-                    hints = "; ".join(e.notes)
-                    problems.append(f'nothing is named "{key}" to feed ({hints})')
+                    problems.append(f'nothing is named "{key}" to feed ({e.notes[-1]})')
                     continue
             elif not isinstance(key, Value):
                 problems.append(f"cannot feed {key!r}: feed values of the graph, or their names")

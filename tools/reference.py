@@ -12,7 +12,8 @@ import flowmill
 _TITLES = {
     "errors": "Errors", "dtypes": "Data types", "graph.ir": "Graphs as data",
     "graph.definition": "Defining graphs", "graph.ops.source": "Constants",
-    "graph.ops.pointwise": "Element by element", "graph.ops.elementary": "Elementary functions",
+    "graph.ops.pointwise": "Element by element",
+    "graph.ops.logic": "Comparisons, logic and bits", "graph.ops.elementary": "Elementary functions",
     "graph.ops.activation": "Activations", "graph.ops.softmax": "Softmax",
     "graph.ops.reduce": "Reductions", "graph.ops.shape": "Shapes",
     "graph.ops.arrange": "Rearranging", "graph.ops.creation": "Arrays of a pattern",

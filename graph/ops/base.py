@@ -17,7 +17,7 @@ import numpy as np
 
 from ...algorithm import Axis, Check, Compute, Expr, IndexLike, Load, as_expr, axis
 from ...dims import Dim, show
-from ...dtypes import Array, DType, as_dtype, of_scalar, promote
+from ...dtypes import Array, DType, as_array, as_dtype, float32, of_scalar, promote
 from ...errors import DTypeError, GraphError, InternalError, ShapeError
 from ..ir import CALLS, Interner, Shape, TensorType, Value
 
@@ -145,22 +145,23 @@ class Op:
 
 
 def as_value(x: Any, beside: Value | None = None, owner: Interner | None = None) -> Value:
-    """A Value from a Value, a scalar (typed after its neighbour) or an array."""
+    """A Value from a Value, a scalar or list (typed after its neighbour) or an array."""
     if isinstance(x, Value):
         return x
     if owner is None:
         owner = beside.node.owner if beside is not None else CALLS["__current__"]()
-    if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating) and not isinstance(
-        x, np.float64 | np.float32
-    ):
-        dtype = of_scalar(x, beside.dtype if beside is not None else None)
-    elif isinstance(x, np.floating) and beside is not None and beside.dtype.is_float:
-        dtype = beside.dtype
+    near = beside.dtype if beside is not None else None
+    if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating):
+        weak = near is not None or not isinstance(x, np.float64 | np.float32)
+        dtype = of_scalar(x, near) if weak else as_dtype(x.dtype)
+        if isinstance(x, np.floating) and near is not None and not near.is_float:
+            dtype = as_dtype(x.dtype)
     else:
-        x = np.asarray(x)
-        dtype = as_dtype(x.dtype)
-        if dtype.name == "float64" and not isinstance(x, np.ndarray):
-            dtype = as_dtype("float32")
+        array = as_array(x)
+        dtype = as_dtype(array.dtype)
+        if not isinstance(x, np.ndarray) and dtype.is_float:  # Python's numbers have no width
+            dtype = near if near is not None and near.is_float else float32
+        x = array
     return CALLS["constant"](x, dtype=dtype, owner=owner)  # type: ignore[no-any-return]
 
 
@@ -175,9 +176,11 @@ def operands(*xs: Any) -> tuple[Value, ...]:
     return tuple(as_value(x, beside) for x in xs)
 
 
-def promoted(*xs: Any, what: str = "") -> tuple[Value, ...]:
+def promoted(*xs: Any) -> tuple[Value, ...]:
     """`operands` cast to their common dtype."""
     values = operands(*xs)
+    if not values:
+        raise ShapeError("no values are given", "one value at least is needed")
     joint = values[0].dtype
     for v in values[1:]:
         joint = promote(joint, v.dtype)

@@ -386,7 +386,11 @@ def one_hot(indices: Any, depth: Any, dtype: Any = float32) -> Value:
 
 
 @graph_function("cumsum")
-def cumsum(x: Any, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Value:
-    """Running sums along `axis`."""
+def cumsum(
+    x: Any, axis: int | None = None, exclusive: bool = False, reverse: bool = False
+) -> Value:
+    """Running sums along `axis`; None: of all elements in row-major order, as in NumPy."""
     v = as_value(x)
+    if axis is None:
+        v, axis = CALLS["reshape"](v, (v.type.size,)), 0
     return make(Cumsum(normal_axis(axis, v.ndim), exclusive, reverse), v)

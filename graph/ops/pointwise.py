@@ -445,18 +445,28 @@ def unary_function(op: Pointwise) -> Any:
     return build
 
 
+def rounding_function(op: Rounding) -> Any:
+    @graph_function(op.name)
+    def build(x: Any) -> Value:
+        v = as_value(x)
+        return v if v.dtype.is_integer else make(op, v)
+
+    build.__name__, build.__doc__ = op.name, type(op).__doc__
+    return build
+
+
 add, sub, mul, floordiv, mod = (
     binary_function(o) for o in (Add(), Sub(), Mul(), Floordiv(), Mod())
 )
 maximum, minimum = binary_function(Maximum()), binary_function(Minimum())
 CALLS["max"], CALLS["min"] = maximum, minimum
 neg, abs_, sign = (unary_function(o) for o in (Neg(), Abs(), Sign()))
-floor, ceil, round_, trunc = (unary_function(o) for o in (Floor(), Ceil(), Round(), Trunc()))
+floor, ceil, round_, trunc = (rounding_function(o) for o in (Floor(), Ceil(), Round(), Trunc()))
 stop_gradient = unary_function(StopGradient())
 
 
 def _as_float(*values: Value) -> tuple[Value, ...]:
-    """Integers as NumPy's true division takes them: 8 and 16 bits as float32, more as float64."""
+    """Integers as floats that hold them: 8 and 16 bits as float32, more as float64."""
     wide = any(v.dtype.bits > 16 for v in values)
     to = as_dtype("float64" if wide else "float32")
     return tuple(v if v.dtype.is_float else cast(v, to) for v in values)
@@ -464,7 +474,7 @@ def _as_float(*values: Value) -> tuple[Value, ...]:
 
 @graph_function("div")
 def div(x: Any, y: Any) -> Value:
-    """x / y; integers are divided as floats, as in NumPy."""
+    """x / y; integers are divided as floats: those of 8 and 16 bits as float32, others as float64."""
     return make(Div(), *_as_float(*promoted(x, y)))
 
 
@@ -485,20 +495,13 @@ def power(x: Any, y: Any) -> Value:
 @graph_function("where")
 def where(cond: Any, yes: Any, no: Any) -> Value:
     """`yes` where `cond` holds, else `no`."""
-    c = operands(cond, yes, no)[0]
-    known = [v for v in (yes, no) if isinstance(v, Value)]
-    if known:
-        joint = known[0].dtype
-        for v in known[1:]:
-            joint = promote(joint, v.dtype)
-        a, b = (
-            v if isinstance(v, Value) else CALLS["constant"](v, dtype=joint, owner=c.node.owner)
-            for v in (yes, no)
-        )
-        a, b = promoted(a, b)
-    else:
-        a, b = promoted(as_value(yes, owner=c.node.owner), as_value(no, owner=c.node.owner))
-    return make(Where(), c, a, b)
+    if isinstance(cond, bool):
+        raise DTypeError(f"where: the condition is {cond}, no value of the graph",
+                         "== compares values as objects: use fm.equal(a, b)")  # fmt: skip
+    (c,) = operands(cond) if isinstance(cond, Value) else operands(cond, yes, no)[:1]
+    near = [v for v in (yes, no) if isinstance(v, Value)]
+    a, b = (as_value(v, near[0] if near else None, c.node.owner) for v in (yes, no))
+    return make(Where(), c, *promoted(a, b))
 
 
 @graph_function("cast")

@@ -12,7 +12,7 @@ from ... import algorithm as alg
 from ...algorithm import Compute
 from ...algorithm import axis as new_axis
 from ...dims import Dim, product
-from ...dtypes import Array, DType, as_dtype, float32, float64, int64, sum_dtype
+from ...dtypes import Array, DType, as_dtype, float64, int64, sum_dtype
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
 from .base import Op, Operand, as_value, graph_function, make, normal_axes, normal_axis, sample
@@ -121,7 +121,13 @@ class Prod(Reduction):
         return sum_dtype(dtype)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (self.expanded(g * y, xs[0]) / xs[0],)
+        (x,) = xs  # what is multiplied with a zero is the product of the others
+        zero = alg.equal(x, 0)
+        zeros = self.expanded(make(Sum(self.axes, self.keepdims), alg.cast(zero, x.dtype)), x)
+        others = self.expanded(make(self, alg.where(zero, 1, x)), x)
+        alone = alg.where(alg.equal(zeros, 1), others, 0)
+        rest = alg.where(alg.equal(zeros, 0), others / x, 0)
+        return (self.expanded(g, x) * alg.where(zero, alone, rest),)
 
     def ref(self, *xs: Array) -> Array:
         wide = xs[0].astype(np.float64) if xs[0].dtype.kind == "f" else xs[0]
@@ -213,7 +219,7 @@ def sum_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """Sum along `axis`."""
     v = as_value(x)
     axes = normal_axes(axis, v.ndim)
-    return make(Sum(axes, keepdims), v) if axes else v
+    return make(Sum(axes, keepdims), v) if axes else CALLS["cast"](v, sum_dtype(v.dtype))
 
 
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -235,16 +241,25 @@ def reduce_min(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     return make(ReduceMin(normal_axes(axis, v.ndim), keepdims), v)
 
 
-def argmax(x: Any, axis: int = -1, keepdims: bool = False) -> Value:
-    """Index (int64) of the first largest element along `axis`."""
-    v = as_value(x)
-    return make(Argmax((normal_axis(axis, v.ndim),), keepdims), v)
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Value:
+    """Index (int64) of the first largest element along `axis`; None: among all, in row-major order,
+    as in NumPy."""
+    return _arg(Argmax, x, axis, keepdims)
 
 
-def argmin(x: Any, axis: int = -1, keepdims: bool = False) -> Value:
-    """Index (int64) of the first smallest element along `axis`."""
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Value:
+    """Index (int64) of the first smallest element along `axis`; None: among all, in row-major
+    order, as in NumPy."""
+    return _arg(Argmin, x, axis, keepdims)
+
+
+def _arg(op: type[Argmax] | type[Argmin], x: Any, axis: int | None, keepdims: bool) -> Value:
     v = as_value(x)
-    return make(Argmin((normal_axis(axis, v.ndim),), keepdims), v)
+    if axis is not None:
+        return make(op((normal_axis(axis, v.ndim),), keepdims), v)
+    reshape = CALLS["reshape"]
+    found = make(op((0,)), reshape(v, (v.type.size,)))
+    return reshape(found, (1,) * v.ndim) if keepdims else found  # type: ignore[no-any-return]
 
 
 @graph_function("mean")
@@ -260,7 +275,7 @@ def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
 def reciprocal(count: Dim, like: Value) -> Value:
     """1 / count in the dtype of `like`; a count known only at run time is computed there."""
     if isinstance(count, int):
-        return as_value(1.0 / count if count else float("nan"), like)
+        return as_value(1.0 / count if count > 0 else float("nan"), like)
     return 1.0 / CALLS["cast"](CALLS["size_of"](count, like.node.owner), like.dtype)  # type: ignore[no-any-return]
 
 
@@ -276,28 +291,31 @@ def unbroadcast(g: Value, x: Value) -> Value:
 
 
 @graph_function("var")
-def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Variance (mean of squared distances to the mean) along `axis`."""
+def var(x: Any, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> Value:
+    """Variance along `axis`: the squared distances to the mean over `count - ddof`. Integers give
+    float64, as in NumPy."""
     v = as_value(x)
     if not v.dtype.is_float:
-        v = CALLS["cast"](v, float32)
-    centred = v - mean(v, axis, keepdims=True)
-    return mean(centred * centred, axis, keepdims)
+        v = CALLS["cast"](v, float64)
+    axes = normal_axes(axis, v.ndim)
+    centred = v - mean(v, axes, keepdims=True)
+    count = product(v.shape[a] for a in axes)
+    return sum_(centred * centred, axes, keepdims) * reciprocal(count - ddof, v)
 
 
 @graph_function("std")
-def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
+def std(x: Any, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> Value:
     """Standard deviation (square root of the variance) along `axis`."""
-    return CALLS["sqrt"](var(x, axis, keepdims))  # type: ignore[no-any-return]
+    return CALLS["sqrt"](var(x, axis, keepdims, ddof))  # type: ignore[no-any-return]
 
 
 @graph_function("all")
 def all_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Whether every element along `axis` is true."""
-    return CALLS["eq"](sum_(CALLS["not"](x), axis, keepdims), 0)  # type: ignore[no-any-return]
+    """Whether every element along `axis` is true; numbers are where they are not zero."""
+    return CALLS["eq"](sum_(CALLS["eq"](x, 0), axis, keepdims), 0)  # type: ignore[no-any-return]
 
 
 @graph_function("any")
 def any_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Whether an element along `axis` is true."""
-    return CALLS["ne"](sum_(x, axis, keepdims), 0)  # type: ignore[no-any-return]
+    """Whether an element along `axis` is true; numbers are where they are not zero."""
+    return CALLS["ne"](sum_(CALLS["ne"](x, 0), axis, keepdims), 0)  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, axis
 from ...dims import Dim, DimExpr, product, show, total
-from ...dtypes import Array, int64
+from ...dtypes import Array, converted, int64
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Interner, Shape, TensorType, Value
 from .base import (
@@ -21,6 +21,7 @@ from .base import (
     broadcast_shapes,
     graph_function,
     make,
+    normal_axes,
     normal_axis,
     promoted,
     sample,
@@ -392,8 +393,10 @@ def size_of(dim: Dim, owner: Interner | None = None) -> Value:
 
 
 def as_shape(shape: Any) -> Shape:
-    """A shape from ints, dims and names of dims."""
-    given = (shape,) if isinstance(shape, int | str | DimExpr) else tuple(shape)
+    """A shape from ints, dims and names of dims. ShapeError for anything else."""
+    given = (shape,) if isinstance(shape, int | np.integer | str | DimExpr) else shape
+    if not isinstance(given, Iterable) or isinstance(given, Value):
+        raise ShapeError(f"a shape is a number, a name or a tuple of these, not {shape!r}")
     return tuple(CALLS["__dim__"](d) for d in given)
 
 
@@ -403,13 +406,13 @@ def reshape(x: Any, shape: Any) -> Value:
     v = as_value(x)
     new = list(as_shape(shape))
     if new.count(-1) > 1:
-        raise ShapeError(f"only one dimension of {tuple(shape)} may be -1")
+        raise ShapeError(f"only one dimension of {tuple(new)} may be -1")
     if -1 in new:
         at = new.index(-1)
         known = product(d for d in new if d != -1)
         size = v.type.size
         if known == 0 or (isinstance(size, int) and isinstance(known, int) and size % known):
-            raise ShapeError(f"cannot reshape {v.type} to {tuple(shape)}")
+            raise ShapeError(f"cannot reshape {v.type} to {tuple(new)}")
         new[at] = size // known
     return v if tuple(new) == v.shape else make(Reshape(tuple(new)), v)
 
@@ -418,8 +421,9 @@ def reshape(x: Any, shape: Any) -> Value:
 def transpose(x: Any, perm: Sequence[int] | None = None) -> Value:
     """x with axes in the order `perm` (None: reversed)."""
     v = as_value(x)
-    order = tuple(reversed(range(v.ndim))) if perm is None else tuple(perm)
-    order = tuple(normal_axis(p, v.ndim) for p in order)
+    order = tuple(reversed(range(v.ndim)))
+    if perm is not None:
+        order = tuple(normal_axis(p, v.ndim) for p in as_shape(perm))
     return v if order == tuple(range(v.ndim)) else make(Transpose(order), v)
 
 
@@ -431,38 +435,62 @@ def broadcast_to(x: Any, shape: Any) -> Value:
     return v if v.shape == to else make(BroadcastTo(to), v)
 
 
-def concat(values: Sequence[Any], axis: int = 0) -> Value:
-    """Values joined along `axis`."""
+def concat(values: Iterable[Any], axis: int | None = 0) -> Value:
+    """Values joined along `axis`; None: all their elements one after the other, as in NumPy."""
     vs = promoted(*values)
-    if len(vs) == 1:
-        return vs[0]
-    return make(Concat(normal_axis(axis, vs[0].ndim)), *vs)
+    if axis is None:
+        vs, axis = tuple(reshape(v, (-1,)) for v in vs), 0
+    if vs and vs[0].ndim == 0:
+        raise ShapeError("concat: scalars have no axis to be joined along", "use fm.stack")
+    at = normal_axis(axis, vs[0].ndim)
+    return vs[0] if len(vs) == 1 else make(Concat(at), *vs)
 
 
-def pad(x: Any, before: Sequence[Any], after: Sequence[Any], value: float = 0.0) -> Value:
-    """x with `before[k]` and `after[k]` elements of `value` added on axis k."""
+def pad(x: Any, before: Any, after: Any = None, value: float = 0.0) -> Value:
+    """x with `before[k]` and `after[k]` elements of `value` added on axis k.
+
+    Without `after`, `before` is what NumPy's pad takes: a number for every side, a pair (before,
+    after) for every axis, or such a pair for each axis.
+    """
     v = as_value(x)
-    if len(before) != v.ndim or len(after) != v.ndim:
-        raise ShapeError(f"padding for {len(before)} and {len(after)} axes, {v.type} has {v.ndim}")
-    if all(d == 0 for d in (*before, *after)):
+    lows, highs = _pad_width(before, v) if after is None else (as_shape(before), as_shape(after))
+    if len(lows) != v.ndim or len(highs) != v.ndim:
+        raise ShapeError(f"padding for {len(lows)} and {len(highs)} axes, {v.type} has {v.ndim}")
+    converted(value, v.dtype)
+    if all(d == 0 for d in (*lows, *highs)):
         return v
-    return make(Pad(as_shape(before), as_shape(after), float(value)), v)
+    return make(Pad(lows, highs, float(value)), v)
+
+
+def _pad_width(given: Any, v: Value) -> tuple[Shape, Shape]:
+    """NumPy's pad_width as what goes before and after each axis."""
+    one = isinstance(given, int | np.integer | str | DimExpr)
+    rows = [given] if one else list(given)
+    if len(rows) == 2 and all(isinstance(n, int | np.integer | str | DimExpr) for n in rows):
+        rows = [rows]
+    pairs = [p * 2 if len(p) == 1 else p for p in map(as_shape, rows)]
+    pairs = pairs * v.ndim if len(pairs) == 1 else pairs
+    if any(len(p) != 2 for p in pairs):
+        raise ShapeError(f"padding {given!r} is no number, pair, or pair for each axis")
+    return tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
 
 
 @graph_function("expand_dims")
-def expand_dims(x: Any, axis: int) -> Value:
-    """x with an axis of size 1 inserted at `axis`."""
+def expand_dims(x: Any, axis: int | Sequence[int]) -> Value:
+    """x with an axis of size 1 inserted at `axis`, or at each of several."""
     v = as_value(x)
-    at = normal_axis(axis, v.ndim + 1)
-    return reshape(v, (*v.shape[:at], 1, *v.shape[at:]))
+    count = 1 if isinstance(axis, int | np.integer) else len(axis)
+    at = normal_axes(axis, v.ndim + count)
+    rest = iter(v.shape)
+    return reshape(v, tuple(1 if k in at else next(rest) for k in range(v.ndim + count)))
 
 
 @graph_function("squeeze")
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Value:
     """x without axes of size 1 (all of them, or those named)."""
     v = as_value(x)
-    axes = [k for k, d in enumerate(v.shape) if d == 1] if axis is None else axis
-    drop = {normal_axis(a, v.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
+    ones = tuple(k for k, d in enumerate(v.shape) if d == 1)
+    drop = ones if axis is None else normal_axes(axis, v.ndim)
     for a in drop:
         if v.shape[a] != 1:
             raise ShapeError(f"axis {a} of {v.type} is not of size 1")

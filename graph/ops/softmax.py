@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ... import algorithm as alg
+from ...dims import product
 from ...dtypes import Array
 from ..ir import CALLS, TensorType, Value
 from .activation import Composite, float_operand, narrow
-from .base import graph_function, make, normal_axis, sample
+from .base import graph_function, make, normal_axes, normal_axis, sample
 
 INF = float("inf")
 
@@ -137,7 +139,17 @@ def log_softmax(x: Any, axis: int = -1) -> Value:
 
 
 @graph_function("logsumexp")
-def logsumexp(x: Any, axis: int = -1, keepdims: bool = False) -> Value:
-    """log(sum(exp(x))) along `axis`."""
+def logsumexp(x: Any, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) along `axis` (None: of all elements)."""
     v = float_operand(x)
-    return make(Logsumexp(normal_axis(axis, v.ndim), keepdims), v)
+    axes = normal_axes(axis, v.ndim)
+    if len(axes) == 1:
+        return make(Logsumexp(axes[0], keepdims), v)
+    kept = tuple(k for k in range(v.ndim) if k not in axes)
+    reshape = CALLS["reshape"]
+    rest = tuple(v.shape[k] for k in kept)
+    joined = reshape(CALLS["transpose"](v, (*kept, *axes)),
+                     (*rest, product(v.shape[k] for k in axes)))  # fmt: skip
+    out = make(Logsumexp(len(kept)), joined)
+    shape = tuple(1 if k in axes else d for k, d in enumerate(v.shape)) if keepdims else rest
+    return reshape(out, shape)  # type: ignore[no-any-return]
