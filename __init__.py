@@ -48,17 +48,19 @@ _NAMES = {
     "graph.ops.reduce":
         "Reduction all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std "
         "sum=sum_ var",
-    "graph.ops.shape": "broadcast_to concat expand_dims pad reshape size_of squeeze transpose",
+    "graph.ops.shape": "broadcast_to concat expand_dims reshape size_of squeeze transpose",
     "graph.ops.arrange": "flip split stack tile",
     "graph.ops.creation": "arange full iota ones ones_like zeros zeros_like",
     "graph.ops.linalg": "matmul",
+    "graph.ops.padding": "pad",
     "graph.ops.convolution": "conv conv_transpose",
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
+    "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.recurrent": "scan",
     "graph.ops.base": "Op Pointwise sample",
     "tools.register": "register_op",
-    "graph.ops.effects": "check print=print_",
+    "graph.ops.effects": "check ensure_shape print=print_",
     "graph.ops.activation":
         "elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu silu softsign",
     "graph.ops.softmax": "log_softmax logsumexp softmax",
@@ -72,6 +74,7 @@ _MODULES = {
     "optimizers": "graph.optimizers",
     "schedules": "graph.schedules",
     "initializers": "graph.initializers",
+    "onnx": "graph.formats.onnx.files",
 }
 _WHERE = {
     name: (module, attribute or name)

@@ -50,6 +50,7 @@ from .graph.definition import (
     variable as variable,
 )
 from .graph.formats.flowmill import load_graph as load_graph, save as save
+from .graph.formats.onnx import files as _onnx_files
 from .graph.gradients import gradients as gradients
 from .graph.ir import Function as Function, TensorType as TensorType, Value as Value
 from .graph.layers import catalogue as _catalogue, metrics as metrics, output as _output
@@ -79,7 +80,7 @@ from .graph.ops.creation import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
-from .graph.ops.effects import check as check, print_ as _print
+from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
 from .graph.ops.elementary import (
     acos as acos,
     asin as asin,
@@ -132,6 +133,7 @@ from .graph.ops.logic import (
     not_equal as not_equal,
     right_shift as right_shift,
 )
+from .graph.ops.padding import pad as pad
 from .graph.ops.pointwise import (
     abs_ as _abs,
     add as add,
@@ -184,7 +186,6 @@ from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,
     expand_dims as expand_dims,
-    pad as pad,
     reshape as reshape,
     size_of as size_of,
     squeeze as squeeze,
@@ -195,6 +196,7 @@ from .graph.ops.softmax import (
     logsumexp as logsumexp,
     softmax as softmax,
 )
+from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
 from .graph.sequential import Sequential as Sequential
 from .graph.state import assign as assign
@@ -207,6 +209,7 @@ _MODULES: dict[str, str]
 _WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
+onnx = _onnx_files
 abs = _abs
 divide = _div
 floor_divide = _floordiv

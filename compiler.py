@@ -16,12 +16,12 @@ from .graph.ops.source import Constant, Input, Variable
 from .graph.requirements import requirements
 from .graph.rewrite import copied
 from .passes.base import Context, Record
+from .passes.fuse import memory_of
 from .passes.lower import Lowered, lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
 from .passes.share import share
-from .passes.special import INDICES
 from .passes.special import KERNELS as SPECIAL
 from .target import Target
 
@@ -64,7 +64,7 @@ def compile_function(function: Function, target: Target, level: int = 2,
     grouped = pipeline(level).run(copied(function), context)
     works = make_works(grouped, target, level)
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
-    program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
+    program = plan(Plan(grouped, works, prepared, target, reuse=level > 0))
     program = replace(program, requires=requirements(function))
     if watch:
         watch("program", program)
@@ -104,10 +104,10 @@ def _work(n: Node, op: Fused, order: int, target: Target, level: int,
         made = SPECIAL[special.op.name](special.op, tuple(v.type for v in special.inputs),
                                         special.types)  # fmt: skip
         # its kernel has a buffer for each operand, also where a value is used twice
-        reads = tuple(n.inputs[body.inputs.index(v)] for v in special.inputs)
+        reads = tuple(n.inputs[body.inputs.index(memory_of(v))] for v in special.inputs)
         kernel = unique_kernel(share(made), known.kernels, body.name)
-        if special.op.name in INDICES:
-            indices = special.inputs[INDICES[special.op.name]]
+        if special.op.indices is not None:
+            indices = special.inputs[special.op.indices]
             sites = (Site("index", special.loc, special.op.name, indices.shape),)
     elif (key := structure(body)) in known.bodies:
         lowered, kernel = known.bodies[key]

@@ -200,32 +200,61 @@ def _split(d: Dim, c: int) -> tuple[Dim, Dim]:
 
 
 def _exact(d: Dim, by: DimExpr) -> tuple[Dim, Dim]:
-    """`(q, r)` with `d == by*q + r` for a divisor of a single term."""
-    (divisor, k), *more = by.terms
-    if more or isinstance(d, int):
+    """`(q, r)` with `d == by*q + r`: term by term for a divisor of one term; for a longer one r is
+    0 or d."""
+    if isinstance(d, int):
         return 0, d
+    if len(by.terms) > 1:
+        return _polynomial(d, by)
+    ((divisor, k),) = by.terms
     quotient: dict[_Monomial, int] = {}
     rest: dict[_Monomial, int] = {}
     for m, c in d.terms:
-        left = list(m)
-        fits = c % k == 0
-        for atom in divisor:
-            if atom in left:
-                left.remove(atom)
-            else:
-                fits = False
-        if fits:
-            quotient[tuple(left)] = c // k
-        else:
+        left = _without(m, divisor)
+        if left is None or c % k:
             rest[m] = c
+        else:
+            quotient[left] = c // k
     return _make(quotient), _make(rest)
+
+
+def _polynomial(d: DimExpr, by: DimExpr) -> tuple[Dim, Dim]:
+    """`(q, 0)` where `by` divides d as polynomials of their atoms, else `(0, d)`."""
+    divisor, k = _leading(by)
+    quotient: Dim = 0
+    rest: Dim = d
+    for _ in range(4 * len(d.terms)):
+        if rest == 0:
+            return quotient, 0
+        m, c = _leading(rest) if isinstance(rest, DimExpr) else ((), rest)
+        left = _without(m, divisor)
+        if left is None or c % k:
+            break
+        part = _make({left: c // k})
+        quotient, rest = quotient + part, rest - part * by
+    return (quotient, 0) if rest == 0 else (0, d)
+
+
+def _leading(d: DimExpr) -> tuple[_Monomial, int]:
+    """The first term by degree, then by its atoms: an order that multiplication keeps."""
+    return min(d.terms, key=lambda term: (-len(term[0]), [a.key for a in term[0]]))
+
+
+def _without(m: _Monomial, divisor: _Monomial) -> _Monomial | None:
+    """The product `m` without the factors of `divisor`; None where it does not have them all."""
+    left = list(m)
+    for atom in divisor:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    return tuple(left)
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
     """Floor division, b > 0."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
-    if b == 1:
+    if b == 1 or a == 0:
         return a
     if a == b:
         return 1
@@ -245,7 +274,7 @@ def mod(a: Dim, b: Dim) -> Dim:
     """Remainder of floor division, b > 0: always in `0..b-1`."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b
-    if b == 1 or a == b:
+    if b == 1 or a == b or a == 0:
         return 0
     _, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
     if in_range(r, b):
@@ -273,8 +302,25 @@ def _extreme(kind: str, a: Dim, b: Dim) -> Dim:
         return a if kind == "min" else b
     if low is not None and low >= 0:
         return b if kind == "min" else a
+    for x, y in ((a, b), (b, a)):
+        if y in _operands(kind, x):
+            return x
     a, b = sorted((a, b), key=_key)
     return DimExpr((((Op(kind, a, b),), 1),))
+
+
+def _operands(kind: str, d: Dim) -> tuple[Dim, ...]:
+    """a and b where `d` is the smaller or larger one (`kind`) of them."""
+    if (
+        isinstance(d, DimExpr)
+        and len(d.terms) == 1
+        and d.terms[0][1] == 1
+        and len(d.terms[0][0]) == 1
+    ):
+        atom = d.terms[0][0][0]
+        if isinstance(atom, Op) and atom.kind == kind:
+            return atom.a, atom.b
+    return ()
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:

@@ -95,6 +95,8 @@ class Arithmetic:
         if fn in _INT_COMPARE:
             sign = "" if fn in ("eq", "ne") else "s" if signed else "u"
             return emit(f"icmp {sign}{_INT_COMPARE[fn]} {t} {a}, {args[1]}")
+        if fn == "fma":
+            return emit(f"add {t} {emit(f'mul {t} {a}, {args[1]}')}, {args[2]}")
         if fn == "shr":
             return emit(f"{'ashr' if signed else 'lshr'} {t} {a}, {args[1]}")
         if fn == "not":

@@ -10,6 +10,7 @@ kernel's `Fail` statements. The result holds no loop or vector that the kernel d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..algorithm import Expr
@@ -29,6 +30,7 @@ from .kernel.ir import (
     Let,
     Stmt,
     Store,
+    While,
     statements,
 )
 from .llvm_text import FunctionText, Scope, memory_type, splat_constant, value_type
@@ -67,7 +69,7 @@ class _Emitter:
             self.buffers[b.name] = b
             self.ex.pointers[b.name] = f"%b.{b.name}"
             if b.written:
-                self.ex.versions[b.name] = 0
+                self.ex.changed(b.name)
             access = ("" if self.may_coincide(b) else " noalias") + (
                 "" if b.written else " readonly")  # fmt: skip
             params.append(f"ptr{access} %b.{b.name}")
@@ -105,6 +107,8 @@ class _Emitter:
             self.ex.lets[s.name] = (self.ex.value(s.value), self.out.depth)
         elif isinstance(s, Alloc):
             self.alloc(s.buffer)
+        elif isinstance(s, While):
+            self.repeat_while(s)
         elif isinstance(s, If):
             self.branch(s)
         elif isinstance(s, Fail):
@@ -116,6 +120,7 @@ class _Emitter:
 
     def alloc(self, b: Buffer) -> None:
         self.buffers[b.name] = b
+        self.ex.changed(b.name)
         if b.space == "register":
             self.ex.registers[b.name] = {}
             return
@@ -124,7 +129,6 @@ class _Emitter:
             if not isinstance(d, int):
                 raise InternalError(f"stack buffer {b.name} has no constant shape")
             count *= d
-        self.ex.versions[b.name] = 0
         self.ex.pointers[b.name] = self.out.alloca(f"[{count} x {memory_type(b.dtype)}]")
 
     def store(self, s: Store) -> None:
@@ -144,9 +148,9 @@ class _Emitter:
             if s.mask is not None:
                 raise InternalError("a register store has no mask")
             self.ex.registers[b.name][key] = x
-            return
-        self.memory_store(s, b)
-        self.ex.versions[b.name] = self.ex.versions.get(b.name, 0) + 1
+        else:
+            self.memory_store(s, b)
+        self.ex.changed(b.name)
 
     def memory_store(self, s: Store, b: Buffer) -> None:
         ex, emit = self.ex, self.out.emit
@@ -254,41 +258,55 @@ class _Emitter:
         self.loop(s, self.ex.dim(s.lo), self.ex.dim(s.hi), certain=low is not None and low > 0)
 
     def loop(self, s: For, begin: str, stop: str, certain: bool) -> None:
-        """`for (i = begin; i < stop; i += step)`, tested at the end; `certain`: runs once at least.
-
-        Registers and the loop index are phis. The body is written to a scope of its own first:
-        invariant arithmetic lands in the enclosing scope, before the jump into the loop."""
+        """`for (i = begin; i < stop; i += step)`; `certain`: runs once at least."""
         out, ex = self.out, self.ex
-        touched = self._registers_stored(s.body)
-        for name in self._memory_stored(s.body):
-            ex.versions[name] = ex.versions.get(name, 0) + 1
-        before = {b: dict(ex.registers[b]) for b in touched}
+        index, following = out.name(), out.name()
+        ex.level[s.sym], ex.values[s.sym] = out.depth + 1, index
+
+        def again() -> str:
+            out.line(f"{following} = add nsw i64 {index}, {s.step}")
+            return out.emit(f"icmp slt i64 {following}, {stop}")
+
+        enter = None if certain else out.emit(f"icmp slt i64 {begin}, {stop}")
+        self.repeat(s.body, enter, again, (index, "i64", begin, following))
+
+    def repeat_while(self, s: While) -> None:
+        """`while (cond)`, the condition written before the loop and at its end."""
+        self.repeat(s.body, self.ex.value(s.cond).text, lambda: self.ex.value(s.cond).text)
+
+    def repeat(self, body: tuple[Stmt, ...], enter: str | None, again: Callable[[], str],
+               *carried: tuple[str, str, str, str]) -> None:  # fmt: skip
+        """A loop tested at its end by `again`, and by `enter` (None: true) before it begins.
+
+        Registers are phis, and so is what is `carried`: (name, type, first value, next value).
+        The body is written to a scope of its own first: invariant arithmetic lands in the
+        enclosing scope, before the jump into the loop."""
+        out, ex = self.out, self.ex
+        touched = self._registers_stored(body)
+        changed = [*touched, *self._memory_stored(body)]
+        ex.changed(*changed)
         head, leave = out.new_label("loop"), out.new_label("end")
-        index = out.name()
         out.scopes.append(Scope(head))
-        ex.level[s.sym], ex.values[s.sym] = out.depth, index
         phis: dict[tuple[str, tuple[int, ...]], tuple[str, Operand]] = {}
         for b in touched:
-            for key, old in before[b].items():
+            ex.registers[b] = dict(ex.registers[b])
+            for key, old in ex.registers[b].items():
                 name = out.name()
                 phis[b, key] = (name, old)
                 ex.registers[b][key] = Operand(name, old.lanes)
         lets = dict(ex.lets)
-        self.block(s.body)
+        self.block(body)
         ex.lets = lets
-        following = out.emit(f"add nsw i64 {index}, {s.step}")
-        again = out.emit(f"icmp slt i64 {following}, {stop}")
+        test = again()
         inner = out.scopes.pop()
         latch = inner.label
         outer = out.scope
-        if certain:
-            out.line(f"br label %{head}")
-        else:
-            test = out.emit(f"icmp slt i64 {begin}, {stop}")
-            out.line(f"br i1 {test}, label %{head}, label %{leave}")
+        out.line(f"br label %{head}" if enter is None else
+                 f"br i1 {enter}, label %{head}, label %{leave}")  # fmt: skip
         entry = outer.label
         out.start_block(head)
-        out.line(f"{index} = phi i64 [{begin}, %{entry}], [{following}, %{latch}]")
+        for name, type, first, following in carried:
+            out.line(f"{name} = phi {type} [{first}, %{entry}], [{following}, %{latch}]")
         ends: list[tuple[str, tuple[int, ...], Operand, str]] = []
         for (b, key), (name, old) in phis.items():
             t = value_type(self.buffers[b].dtype, old.lanes)
@@ -296,22 +314,22 @@ class _Emitter:
             out.line(f"{name} = phi {t} [{old.text}, %{entry}], [{new}, %{latch}]")
             ends.append((b, key, old, new))
         outer.lines.extend(inner.lines)
-        out.line(f"br i1 {again}, label %{head}, label %{leave}")
+        out.line(f"br i1 {test}, label %{head}, label %{leave}")
         out.start_block(leave)
         for b, key, old, new in ends:
             t = value_type(self.buffers[b].dtype, old.lanes)
-            if certain:
+            if enter is None:
                 ex.registers[b][key] = Operand(new, old.lanes)
             else:
                 merged = out.emit(f"phi {t} [{old.text}, %{entry}], [{new}, %{latch}]")
                 ex.registers[b][key] = Operand(merged, old.lanes)
-        for name in self._memory_stored(s.body):
-            ex.versions[name] = ex.versions.get(name, 0) + 1
+        ex.changed(*changed)
 
     def branch(self, s: If) -> None:
         out, ex = self.out, self.ex
         cond = ex.value(s.cond).text
         touched = self._registers_stored((*s.then, *s.orelse))
+        changed = [*touched, *self._memory_stored((*s.then, *s.orelse))]
         before = {b: dict(ex.registers[b]) for b in touched}
         yes, no, after = (out.new_label(x) for x in ("then", "else", "join"))
         ends = []
@@ -319,6 +337,7 @@ class _Emitter:
         for label, body in ((yes, s.then), (no, s.orelse)):
             for b in touched:
                 ex.registers[b] = dict(before[b])
+            ex.changed(*touched)
             out.scopes.append(Scope(label))
             lets = dict(ex.lets)
             self.block(body)
@@ -346,8 +365,7 @@ class _Emitter:
                 merged = out.emit(f"phi {t} [{x.text}, %{from_yes}], [{y.text}, %{from_no}]")
                 joined[key] = Operand(merged, x.lanes)
             ex.registers[b] = joined
-        for name in self._memory_stored((*s.then, *s.orelse)):
-            ex.versions[name] = ex.versions.get(name, 0) + 1
+        ex.changed(*changed)
 
     def _registers_stored(self, body: tuple[Stmt, ...]) -> list[str]:
         """Registers of the enclosing blocks that `body` changes."""
@@ -410,6 +428,7 @@ class _Emitter:
             self.out.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 3, i32 1)")
         elif s.instruction == "transpose":
             self.transpose(b)
+            self.ex.changed(b.name)
         else:
             raise InternalError(f"unknown instruction {s.instruction}")
 

@@ -69,7 +69,7 @@ class Expressions(Arithmetic):
         self.constants: dict[Sym, int] = {}  # symbols of unrolled loops
         self.lets: dict[str, tuple[Operand, int]] = {}
         self.registers: dict[str, dict[tuple[int, ...], Operand]] = {}
-        self.versions: dict[str, int] = {}  # of written buffers, for reuse of loads
+        self.versions: dict[str, int] = {}  # of what is stored to, for reuse of what was read
         self.lanes: Lanes | None = None
         self._sources: dict[Expr, frozenset[str]] = {}
         self._varying: dict[Expr, bool] = {}
@@ -211,6 +211,11 @@ class Expressions(Arithmetic):
         self.out.scope.known[key] = made
         return made
 
+    def changed(self, *names: str) -> None:
+        """Notes that buffers may hold something else from here on."""
+        for name in names:
+            self.versions[name] = self.versions.get(name, -1) + 1
+
     def sources(self, e: Expr) -> frozenset[str]:
         """Buffers `e` loads from."""
         found = self._sources.get(e)
@@ -325,7 +330,7 @@ class Expressions(Arithmetic):
         dtype = e.args[0].dtype
         t = value_type(dtype, n)
         args = [self._as(a, n) for a in e.args]
-        if e.fn == "fma" or (e.fn in MATH and dtype.is_float and e.fn not in ("sqrt",)):
+        if dtype.is_float and (e.fn == "fma" or (e.fn in MATH and e.fn != "sqrt")):
             return Operand(self.math(e.fn, args, dtype, n), n)
         if dtype.is_float:
             return Operand(self.float_op(e, args, dtype, t, n), n)

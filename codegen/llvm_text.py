@@ -47,7 +47,10 @@ def constant(value: float | int | bool, dtype: DType) -> str:
         raise InternalError("bfloat16 constants are cast from float32")
     if dtype.is_float:
         if dtype.bits == 16:
-            return f"0xH{int.from_bytes(struct.pack('<e', value), 'little'):04X}"
+            try:
+                return f"0xH{int.from_bytes(struct.pack('<e', value), 'little'):04X}"
+            except OverflowError:
+                return "0xH7C00" if value > 0 else "0xHFC00"
         if dtype.bits == 32:  # spelled as the double of the same value
             value = struct.unpack("<f", struct.pack("<f", value))[0]
         return f"0x{int.from_bytes(struct.pack('<d', value), 'little'):016X}"

@@ -264,6 +264,7 @@ class Interner:
         self.names_of: dict[Value, str] = {}
         self.layer_path = ""
         self.fixed_loc: Loc | None = None  # passes: what they build stands where the original did
+        self.origin: Loc | None = None  # readers of files: the place in the file
         self._serial = 0
 
     def node(self, op: Op, inputs: tuple[Value, ...], loc: Loc | None = None,
@@ -273,7 +274,7 @@ class Interner:
         key = (op, layout, *_signs(op), *((v.node.serial, v.index) for v in inputs))
         found = self._nodes.get(key)
         if loc is None:
-            loc = self.fixed_loc
+            loc = self.fixed_loc or self.origin
         if loc is None:
             file, line = user_frame()
             loc = Loc(file, line, self.layer_path)

@@ -64,7 +64,9 @@ def alone(n: Node) -> Function:
 
 
 def can_fail(n: Node) -> bool:
-    """Whether its algorithm has checks."""
+    """Whether it checks what its operands hold."""
+    if n.op.indices is not None:
+        return True
     if not n.op.has("compute") or len(n.types) != 1:
         return False
     xs = [Operand(k, v.type) for k, v in enumerate(n.inputs)]

@@ -20,6 +20,7 @@ from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.effects import EnsureShape
 from ..graph.ops.fused import Fused
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
@@ -65,13 +66,17 @@ class Fuse:
         self.group_of: dict[Node, Group] = {}
         self.users: dict[Value, list[Node]] = {}
         self.kept: set[Value] = set(function.roots())
+        self.looked_up: set[Value] = set()
 
     def run(self) -> Function:
         order = early_order(self.function)
         self.place = {n: k for k, n in enumerate(order)}
+        self.looked_up = {v for n in order if not self.is_source(n) for v in self.looks_up(n)}
         for n in order:
             for v in dict.fromkeys(n.inputs):
                 self.users.setdefault(v, []).append(n)
+            if n.op.name in KERNELS:
+                self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
         for n in order:
             if not self.is_source(n) and not self.is_virtual(n):
                 self.assign(n)
@@ -84,14 +89,22 @@ class Fuse:
                                               n.op.data.array.size != 1)  # fmt: skip
 
     def is_virtual(self, n: Node) -> bool:
-        """Read through, never computed: unless the graph asks for the value itself."""
-        if any(v in self.kept for v in n.outputs):
+        """Read through, never computed: unless the graph asks for the value itself, or it is read
+        where other values say."""
+        if any(v in self.kept or v in self.looked_up for v in n.outputs):
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
         if isinstance(n.op, Transpose):
             return self.only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf | EnsureShape)
+
+    def looks_up(self, n: Node) -> list[Value]:
+        """The operands that `n` reads at indices which depend on data."""
+        if n.op.name in KERNELS or not n.op.has("compute"):
+            return []
+        return [n.inputs[int(x.buffer)] for x in walk(self.compute(n).value)
+                if isinstance(x, Load) and any(isinstance(i, Expr) for i in x.indices)]  # fmt: skip
 
     def only_left_factor(self, n: Node) -> bool:
         """Whether a transpose is read by matrix products alone, on their left: single elements
@@ -259,6 +272,9 @@ class Fuse:
         if live != [v] or v in self.kept or set(self.final_users(v)) != {n}:
             self.decline(n, f"{v.node!r} has other readers")
             return
+        if g.reduces and any(self.compute(m).checks for m in p.nodes):
+            self.decline(n, f"{v.node!r} has something to check once for each element")
+            return
         c = self.compute(n)
         reads = product([a.extent for a in (*c.axes, *c.reduce_axes)])
         if not self.about_once(reads, v.type.size, p, c, n, v):
@@ -338,6 +354,17 @@ class Fuse:
                     out.setdefault(id(g), stack.pop())
         return list(out.values())
 
+    def results(self, g: Group) -> list[Value]:
+        """What a group's kernel writes: what others read, the anchor's first result in front. A
+        kernel of an op's own writes all of its results."""
+        if g.special:
+            return list(g.anchor.outputs)
+        used = [v for n in g.nodes for v in n.outputs
+                if v in self.kept or any(self.group_of.get(u) is not g
+                                         for u in self.final_users(v))]  # fmt: skip
+        anchor = g.anchor.outputs[0]
+        return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()
         inside: dict[Value, Value] = {}
@@ -363,11 +390,7 @@ class Fuse:
         for n in sorted(g.nodes, key=lambda n: self.place[n]):
             for v in n.outputs:
                 inner_value(v)
-        results = [v for n in g.nodes for v in n.outputs
-                   if v in self.kept or any(self.group_of.get(u) is not g
-                                            for u in self.final_users(v))]  # fmt: skip
-        anchor = g.anchor.outputs[0]
-        results.sort(key=lambda v: (v is not anchor, self.place[v.node]))
+        results = self.results(g)
         if not results:
             return
         body = Function(g.anchor.op.name, tuple(inner_inputs),
@@ -377,6 +400,13 @@ class Fuse:
         node.locs = tuple(locs)
         for v, made in zip(results, node.outputs):
             new[v] = made
+
+
+def memory_of(v: Value) -> Value:
+    """What a kernel of an op's own reads for an operand: memory knows no shapes."""
+    while isinstance(v.node.op, Reshape):
+        v = v.node.inputs[0]
+    return v
 
 
 def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:

@@ -154,7 +154,7 @@ def merged(nest: Nest) -> Nest:
 
 
 def _mergeable(nest: Nest, p: LoopAxis, q: LoopAxis) -> bool:
-    if not isinstance(q.extent, int):  # its product with p's index could not be divided back
+    if not isinstance(q.extent, int) or q.extent == 0:  # p's index times it must divide back
         return False
     opaque = nest.opaque()
     if p.sym in opaque or q.sym in opaque:

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 
 from ..algorithm import Const, Expr, Index, Load, Var, children, rebuild
-from ..codegen.kernel.ir import Fail, For, If, Kernel, Let, Stmt, Store, expressions
+from ..codegen.kernel.ir import Fail, For, If, Kernel, Let, Stmt, Store, While, expressions
 from ..dims import Dim
 
 LARGE = 512  # nodes of an expression written as a tree
@@ -33,7 +33,7 @@ def _block(body: tuple[Stmt, ...], names: Counter[str]) -> tuple[Stmt, ...]:
 
 
 def _statement(s: Stmt, names: Counter[str]) -> list[Stmt]:
-    if isinstance(s, For):
+    if isinstance(s, For | While):  # a `while` evaluates its condition anew at each turn
         body = _block(s.body, names)
         return [s if body is s.body else replace(s, body=body)]
     lets: list[Stmt] = []

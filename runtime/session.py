@@ -7,7 +7,9 @@ these feeds, keeps it in memory and on disk, and runs it natively.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -19,6 +21,7 @@ from ..graph.definition import Graph, current_graph, initial_values
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
 from ..graph.ops.source import Constant
+from ..graph.template import KEPT, Template
 from . import build, native
 from .arguments import feed_problems
 from .executable import Executable
@@ -57,6 +60,7 @@ class Session:
         self._state = State(initial_values(self.graph, seed))
         self._signatures: dict[Any, _Signature] = {}
         self._executables: dict[Any, Executable] = {}
+        self._parts: OrderedDict[Graph, Session] = OrderedDict()  # for graphs of a template
         self._lock = threading.RLock()
 
     @property
@@ -170,7 +174,7 @@ class Session:
 
     def _find(self, fetches: Any, feeds: Mapping[Any, Any] | Sequence[Any]) -> _Signature:
         """The compiled program for these fetches and (the keys of) these feeds."""
-        if fetches is None:
+        if fetches is None and not isinstance(self.graph, Template):
             fetches = self.graph.outputs
             if not fetches:
                 raise FetchError("the graph declares no outputs", 'declare them: fm.output("y", y)')
@@ -182,9 +186,30 @@ class Session:
             key = signature = None
         if signature is None:
             with self._lock:
+                if isinstance(self.graph, Template):
+                    return self._specialised(self.graph, fetches, feeds)
                 signature = self._compile(fetches, feeds)
             self._signatures[key] = signature
         return signature
+
+    def _specialised(self, template: Template, fetches: Any,
+                     feeds: Mapping[Any, Any] | Sequence[Any]) -> _Signature:  # fmt: skip
+        """The compiled program for these fetches and the values that are fed to parameters. The
+        graphs of a template share the variables."""
+        if not isinstance(feeds, Mapping):
+            raise FeedError(f"graph {template.graph_name} depends on what is fed: use run",
+                            "or give the values when loading: values={...}")  # fmt: skip
+        names = {k: str(k.name if isinstance(k, Value) else k) for k in feeds}
+        graph = template.specialised({names[k]: v for k, v in feeds.items()})
+        part = self._parts.get(graph)
+        if part is None:
+            part = self._parts[graph] = copy(self)
+            part.graph, part._signatures, part._executables = graph, {}, {}
+            if len(self._parts) > KEPT:
+                self._parts.popitem(last=False)
+        self._parts.move_to_end(graph)
+        rest = {names[k]: v for k, v in feeds.items() if names[k] not in template.parameters}
+        return part._find(fetches, rest)
 
     def _compile(self, fetches: Any, feeds: Mapping[Any, Any] | Sequence[Any]) -> _Signature:
         found = Fetches(self.graph, fetches)

@@ -21,4 +21,4 @@ LOOPS: dict[Kind, str] = {
 }  # fmt: skip
 NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 RESERVED = frozenset((*LOOPS.values(), "alloc", "else", "fail", "false", "if", "inf", "kernel",
-                      "let", "nan", "select", "true"))  # fmt: skip
+                      "let", "nan", "select", "true", "while"))  # fmt: skip

@@ -32,7 +32,7 @@ from ...dims import Dim, Op, Sym, as_sym, evaluate
 from ...dtypes import Array
 from ...errors import InternalError
 from . import arithmetic
-from .ir import Alloc, Buffer, Call, Fail, For, If, Kernel, Let, Stmt, Store, statements
+from .ir import Alloc, Buffer, Call, Fail, For, If, Kernel, Let, Stmt, Store, While, statements
 from .verify import check
 
 
@@ -135,6 +135,10 @@ class _Machine:
             self.loop(s)
         elif isinstance(s, If):
             self.block(s.then if self.value(s.cond) else s.orelse)
+        elif isinstance(s, While):
+            while self.value(s.cond):
+                self.block(s.body)
+                self.memo.clear()
         elif isinstance(s, Alloc):
             self.alloc(s.buffer)
         elif isinstance(s, Fail):

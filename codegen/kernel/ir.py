@@ -116,6 +116,16 @@ class If(Stmt):
 
 
 @dataclass(frozen=True)
+class While(Stmt):
+    """`while cond { body }`: the scalar `cond` is evaluated before each turn.
+
+    Whoever writes one sees to it that it ends, whatever the data."""
+
+    cond: Expr
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
 class Fail(Stmt):
     """Where `cond` holds, records error `site` (an ordinal within the kernel) at `index`.
 
@@ -177,7 +187,7 @@ def statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
     """Every statement at any depth, outer before inner."""
     for s in body:
         yield s
-        if isinstance(s, For):
+        if isinstance(s, For | While):
             yield from statements(s.body)
         elif isinstance(s, If):
             yield from statements(s.then)
@@ -193,7 +203,7 @@ def expressions(stmt: Stmt) -> Iterator[Expr]:
         yield from (i for i in stmt.indices if isinstance(i, Expr))
         if stmt.mask is not None:
             yield stmt.mask
-    elif isinstance(stmt, If | Fail):
+    elif isinstance(stmt, If | While | Fail):
         yield stmt.cond
 
 
@@ -208,6 +218,6 @@ def loads(body: tuple[Stmt, ...]) -> Iterator[Load]:
 
 __all__ = [
     "Alloc", "Buffer", "Call", "Fail", "For", "If", "Kernel", "Kind", "Let", "Space", "Stmt",
-    "Store", "children", "expressions", "free_symbols", "loads", "loop_facts", "loop_var",
+    "Store", "While", "children", "expressions", "free_symbols", "loads", "loop_facts", "loop_var",
     "statements",
 ]  # fmt: skip

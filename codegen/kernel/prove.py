@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from ...algorithm import Apply, Const, Expr, Index, IndexLike, Load, Var, walk
 from ...dims import Atom, Dim, DimExpr, Op, bounds, divisor
 from ...dtypes import int64
-from .ir import Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, expressions
+from .ir import Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, While, expressions
 from .text import show_access
 
 _BUDGET = 400  # goals looked at per proof; proofs of real kernels need fewer than 30
@@ -186,6 +186,8 @@ def _unproven(
             most = bounds(s.hi - s.lo)[1]
             if most is None or most > 0:
                 yield from _unproven(s.body, facts.inside(s), buffers, lets)
+        elif isinstance(s, While):
+            yield from _unproven(s.body, facts.assuming(s.cond, lets), buffers, lets)
         elif isinstance(s, If):
             yield from _unproven(s.then, facts.assuming(s.cond, lets), buffers, lets)
             yield from _unproven(s.orelse, facts.assuming(s.cond, lets, False), buffers, lets)

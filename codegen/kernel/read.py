@@ -35,6 +35,7 @@ from .ir import (
     Space,
     Stmt,
     Store,
+    While,
     loop_var,
 )
 from .tokens import Tokens
@@ -146,6 +147,8 @@ class Reader(Tokens):
             cond = self.expr()
             then = self.block()
             return If(cond, then, self.block() if self.skip("else") else ())
+        if word == "while":
+            return While(self.expr(), self.block())
         if word == "fail":
             site = self.integer()
             self.expect("if")

@@ -9,7 +9,7 @@ from math import prod
 
 from ...algorithm import Expr, IndexLike, LaneReduce, Load, rebuild, walk
 from ...dims import Dim, Sym, evaluate, free_symbols, substitute
-from .ir import Alloc, Buffer, Call, For, If, Kernel, Stmt, Store, expressions, statements
+from .ir import Alloc, Buffer, Call, For, If, Kernel, Stmt, Store, While, expressions, statements
 from .transforms import at_loops, refusal, rewrite
 
 _MOST_ELEMENTS = 4096
@@ -90,7 +90,7 @@ def _uses(body: tuple[Stmt, ...], buffer: str, around: tuple[Stmt, ...], at: For
             yield _use(at, s.indices, s.mask, around, True)
         elif isinstance(s, Call) and s.buffer == buffer:
             raise refusal(at, f"`{s.instruction}` uses {buffer}")
-        elif isinstance(s, For):
+        elif isinstance(s, For | While):
             yield from _uses(s.body, buffer, (*around, s), at)
         elif isinstance(s, If):
             yield from _uses(s.then + s.orelse, buffer, (*around, s), at)

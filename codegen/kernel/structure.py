@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ir import Fail, For, If, Kernel, Let, Stmt, Store, loads, statements
+from .ir import Fail, For, If, Kernel, Let, Stmt, Store, While, loads, statements
 from .text import show_head
 
 
@@ -40,7 +40,7 @@ def _outside(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
         if isinstance(s, For) and s.kind == "parallel":
             continue
         yield s
-        if isinstance(s, For):
+        if isinstance(s, For | While):
             yield from _outside(s.body)
         elif isinstance(s, If):
             yield from _outside(s.then + s.orelse)

@@ -61,6 +61,7 @@ from .ir import (
     Let,
     Stmt,
     Store,
+    While,
     expressions,
     loop_facts,
 )
@@ -92,7 +93,7 @@ def _lines(stmts: tuple[Stmt, ...], indent: str, out: list[str]) -> None:
         texts = _Expressions(tuple(expressions(s)))
         out.extend(indent + line for line in texts.definitions())
         out.append(indent + _head(s, texts))
-        if isinstance(s, For):
+        if isinstance(s, For | While):
             _lines(s.body, indent + "  ", out)
             out.append(indent + "}")
         elif isinstance(s, If):
@@ -132,6 +133,8 @@ def _head(s: Stmt, texts: _Expressions) -> str:
         return f"alloc {_buffer(s.buffer)} in {s.buffer.space}"
     if isinstance(s, If):
         return f"if {texts.show(s.cond)} {{"
+    if isinstance(s, While):
+        return f"while {texts.show(s.cond)} {{"
     if isinstance(s, Fail):
         return f"fail {s.site} if {texts.show(s.cond)} at {show_dim(s.index)}"
     if isinstance(s, Call):

@@ -34,6 +34,7 @@ from .ir import (
     Let,
     Stmt,
     Store,
+    While,
     expressions,
     loop_var,
     statements,
@@ -77,6 +78,8 @@ def rewrite(
             return store(Store(s.buffer, tuple(map(index, s.indices)), expr(s.value), mask))
         if isinstance(s, If):
             return If(expr(s.cond), tuple(map(one, s.then)), tuple(map(one, s.orelse)))
+        if isinstance(s, While):
+            return While(expr(s.cond), tuple(map(one, s.body)))
         if isinstance(s, Fail):
             return Fail(s.site, expr(s.cond), dim(s.index))
         if isinstance(s, Call):
@@ -256,7 +259,7 @@ def at_loops(kernel: Kernel, name: str, change: Callable[[For], Stmt | tuple[Stm
                 found = True
                 new = change(s)
                 out.extend(new if isinstance(new, tuple) else (new,))
-            elif isinstance(s, For):
+            elif isinstance(s, For | While):
                 out.append(replace(s, body=block(s.body)))
             elif isinstance(s, If):
                 out.append(If(s.cond, block(s.then), block(s.orelse)))

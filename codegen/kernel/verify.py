@@ -40,6 +40,7 @@ from .ir import (
     Let,
     Stmt,
     Store,
+    While,
     expressions,
     loop_facts,
 )
@@ -127,6 +128,11 @@ class _Verifier:
                 yield f"{problem}, in `{show_head(s)}`"
             if isinstance(s, For) and s.step >= 1:
                 yield from self.block(s.body, s)
+            elif isinstance(s, While):
+                facts = self.facts
+                self.facts = facts.assuming(s.cond, self.values)
+                yield from self.block(s.body)
+                self.facts = facts
             elif isinstance(s, If):
                 facts = self.facts
                 self.facts = facts.assuming(s.cond, self.values)
@@ -149,7 +155,7 @@ class _Verifier:
             yield from self.store(s)
         elif isinstance(s, Alloc):
             yield from self.alloc(s.buffer)
-        elif isinstance(s, If | Fail):
+        elif isinstance(s, If | While | Fail):
             if s.cond.dtype != bool_:
                 yield f"the condition is {s.cond.dtype!r}, it must be b8"
             if isinstance(s, Fail):

@@ -11,8 +11,8 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...dims import Dim
-from ...dtypes import Array, DType
-from ...errors import DTypeError
+from ...dtypes import Array, DType, float64
+from ...errors import ConfigError, DTypeError
 from ..ir import CALLS, TensorType, Value
 from .base import (
     Op,
@@ -119,6 +119,75 @@ class Elu(Activation):
     def ref(self, *xs: Array) -> Array:
         x = xs[0].astype(np.float64)
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0))).astype(xs[0].dtype)
+
+
+@dataclass(frozen=True)
+class Celu(Activation):
+    """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)) (Barron 2017), continuously differentiable."""
+
+    alpha: float = 1.0
+    onnx = "Celu"
+    samples = (*_KINKED, sample((3, 17), alpha=2.0))
+
+    def scalar(self, *xs: Any) -> Any:
+        (x,) = xs
+        low = alg.expm1(alg.minimum(x, 0) / self.alpha) * self.alpha
+        return alg.where(x > 0, x, low)
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (alg.where(xs[0] > 0, g, g * (y / self.alpha + 1)),)
+
+    def ref(self, *xs: Array) -> Array:
+        x = xs[0].astype(np.float64)
+        low = self.alpha * np.expm1(np.minimum(x, 0) / self.alpha)
+        return narrow(np.maximum(x, 0) + low, xs[0])
+
+
+@dataclass(frozen=True)
+class ThresholdedRelu(Activation):
+    """x where it is above alpha, else 0 (Konda et al. 2015)."""
+
+    alpha: float = 1.0
+    onnx = "ThresholdedRelu"
+
+    def scalar(self, *xs: Any) -> Any:
+        return alg.where(xs[0] > self.alpha, xs[0], 0)
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (alg.where(xs[0] > self.alpha, g, 0),)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.where(xs[0] > self.alpha, xs[0], np.zeros((), xs[0].dtype))
+
+
+@dataclass(frozen=True)
+class Shrink(Activation):
+    """x + bias below -threshold, x - bias above threshold, else 0."""
+
+    threshold: float = 0.5
+    bias: float = 0.0
+    onnx = "Shrink"
+    samples = (*_KINKED, sample((3, 17), threshold=1.5, bias=1.5),
+               sample((19,), dtypes=("int32",), low=-9, high=9, threshold=3.0, bias=2.0),
+               sample((19,), dtypes=("uint8",), low=0, high=9, threshold=3.0, bias=2.0))  # fmt: skip
+
+    def accepts(self, dtype: DType) -> bool:
+        return dtype.computes and dtype.kind != "b"
+
+    def scalar(self, *xs: Any) -> Any:
+        (x,) = xs
+        to = x.dtype
+        wide = x if to.is_float else alg.cast(x, float64)
+        up = alg.where(wide < -self.threshold, alg.cast(wide + self.bias, to), alg.Const(0, to))
+        return alg.where(wide > self.threshold, alg.cast(wide - self.bias, to), up)
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (alg.where(alg.abs_(xs[0]) > self.threshold, g, 0),)
+
+    def ref(self, *xs: Array) -> Array:
+        x = xs[0].astype(np.float64)
+        up = np.where(x < -self.threshold, x + self.bias, 0)
+        return np.where(x > self.threshold, x - self.bias, up).astype(xs[0].dtype)
 
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -336,6 +405,27 @@ def elu(x: Any, alpha: float = 1.0) -> Value:
     return make(Elu(float(alpha)), float_operand(x))
 
 
+@graph_function("celu")
+def celu(x: Any, alpha: float = 1.0) -> Value:
+    """x where positive, else alpha * (exp(x / alpha) - 1)."""
+    if alpha == 0:
+        raise ConfigError("celu: alpha must not be 0")
+    return make(Celu(float(alpha)), float_operand(x))
+
+
+@graph_function("thresholded_relu")
+def thresholded_relu(x: Any, alpha: float = 1.0) -> Value:
+    """x where it is above alpha, else 0."""
+    return make(ThresholdedRelu(float(alpha)), float_operand(x))
+
+
+@graph_function("shrink")
+def shrink(x: Any, threshold: float = 0.5, bias: float = 0.0) -> Value:
+    """x moved by `bias` towards 0 where it is farther from it than `threshold`, else 0. With a bias
+    of 0 this is hard shrinkage, with that of the threshold soft shrinkage."""
+    return make(Shrink(float(threshold), float(bias)), as_value(x))
+
+
 @graph_function("selu")
 def selu(x: Any) -> Value:
     """Scaled ELU of self-normalising networks."""
@@ -352,6 +442,16 @@ def gelu(x: Any, approximate: bool = False) -> Value:
 def silu(x: Any) -> Value:
     """x * sigmoid(x)."""
     return make(Silu(), float_operand(x))
+
+
+@graph_function("swish")
+def swish(x: Any, alpha: float = 1.0) -> Value:
+    """x * sigmoid(alpha * x)."""
+    v = float_operand(x)
+    if alpha == 1:
+        return make(Silu(), v)
+    out: Value = v * alg.sigmoid(v * float(alpha))
+    return out
 
 
 @graph_function("hard_sigmoid")

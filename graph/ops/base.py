@@ -87,6 +87,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     pure: ClassVar[bool] = True  # False: has an effect, or reads state; never merged or dropped
     onnx: ClassVar[str | None] = None  # the ONNX operator with the same meaning
+    indices: ClassVar[int | None] = None  # the operand whose values fail the run if out of range
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,19 +1,21 @@
-"""Ops that are there for what they do: failing a run, and printing. Both pass their operand on;
-they happen whenever what they pass on is computed."""
+"""Ops that are there for what they do: failing a run, and printing. They pass their operand on, and
+happen whenever what they pass on is computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import numpy as np
 
 from ... import algorithm as alg
-from ...algorithm import Compute, axis
-from ...dims import Dim
-from ...dtypes import Array, bool_
+from ...algorithm import Compute, Const, Index, axis
+from ...dims import Dim, DimExpr, show
+from ...dtypes import Array, bool_, int64
 from ...errors import DTypeError, RunError, ShapeError
-from ..ir import CALLS, TensorType, Value
+from ..ir import CALLS, Shape, TensorType, Value
 from .base import Op, Operand, as_value, broadcast_shapes, graph_function, make, operands, sample
 
 
@@ -75,6 +77,67 @@ class Print(Effect):
 
     def ref(self, *xs: Array) -> Array:
         return xs[0]
+
+
+@dataclass(frozen=True)
+class EnsureShape(Op):
+    """The first operand as a value of `shape`. The second operand is the check that this is its
+    shape at run time; where it is not, nothing is read. See `ensure_shape`."""
+
+    shape: Shape
+    arity = 2
+    samples = (sample((3, 5), (), dtypes=("float32", "int64"), shape=(3, 5)),
+               sample((), (), dtypes=("float64", "int64"), shape=()))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x, _ = types
+        if len(self.shape) != x.ndim:
+            raise ShapeError(f"{x} does not have {len(self.shape)} axes")
+        return TensorType(x.dtype, self.shape)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        axes = tuple(axis(d) for d in out.shape)
+        tests = [alg.equal(Index(old) if isinstance(old, DimExpr) else Const(old, int64), Index(new)
+                           if isinstance(new, DimExpr) else Const(new, int64))
+                 for old, new in zip(xs[0].shape, out.shape) if old != new]  # fmt: skip
+        mask = reduce(and_, tests) if tests else None
+        return Compute(axes, (), None, xs[0].at([a.index for a in axes], mask))
+
+    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return make(EnsureShape(xs[0].shape), g, xs[1]), None
+
+    def ref(self, *xs: Array) -> Array:
+        return xs[0]
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        return 0
+
+
+@graph_function("ensure_shape")
+def ensure_shape(x: Any, shape: Any) -> Value:
+    """x as a value of `shape`; the run fails where it has another. For sizes that are equal without
+    flowmill being able to know: None stands for one that is left as it is, a name or an expression
+    for a dimension. ShapeError where the ranks differ, or numbers do."""
+    v = as_value(x)
+    given = tuple(shape)
+    if len(given) != v.ndim:
+        raise ShapeError(f"ensure_shape: {v.type} does not have {len(given)} axes")
+    wanted = tuple(d if new is None else CALLS["__dim__"](new) for d, new in zip(v.shape, given))
+    different = [(a, b) for a, b in zip(v.shape, wanted) if a != b]
+    if not different:
+        return v
+    owner = v.node.owner
+    tests = []
+    for old, new in different:
+        if isinstance(old, int) and isinstance(new, int):
+            raise ShapeError(f"ensure_shape: {v.type} is not [{','.join(map(show, wanted))}]")
+        sides = [CALLS["size_of"](d, owner) if isinstance(d, DimExpr) else
+                 CALLS["constant"](d, int64, owner) for d in (old, new)]  # fmt: skip
+        tests.append(alg.equal(*sides))
+    text = " and ".join(f"{show(old)} = {show(new)}" for old, new in different)
+    none = CALLS["constant"](0, int64, owner)
+    checked = check(none, reduce(and_, tests), f"sizes are not as they must be: {text}")
+    return make(EnsureShape(wanted), v, checked)
 
 
 @graph_function("check")

@@ -301,6 +301,83 @@ class Erf(Elementary):
         return flat.reshape(xs[0].shape).astype(xs[0].dtype)
 
 
+class Composed(Elementary, abstract=True):
+    """One whose element is made of other functions."""
+
+    def scalar(self, *xs: Any) -> Any:
+        return self.element(xs[0])
+
+    def element(self, x: Any) -> Any:
+        """The function of one element."""
+        raise NotImplementedError
+
+
+_FAR = 1e8  # from here on sqrt(x * x + 1) is x in float64 too, and x * x does not overflow below
+
+
+@dataclass(frozen=True)
+class Asinh(Composed):
+    """Inverse hyperbolic sine."""
+
+    onnx = "Asinh"
+    samples = (sample((3, 17)), sample((65,), low=-50, high=50),
+               sample((6,), special=(1e-6, 1e30, -1e30, float("inf"), float("nan")),
+                      gradient=False))  # fmt: skip
+
+    def element(self, x: Any) -> Any:
+        size = alg.abs_(x)
+        square = alg.minimum(size, _FAR) * size
+        near = alg.log1p(size + square / (alg.sqrt(square + 1) + 1))
+        out = alg.where(size > _FAR, alg.log(size) + math.log(2), near)
+        return alg.where(x < 0, -out, out)
+
+    def slope(self, x: Any, y: Any) -> Any:
+        return alg.rsqrt(x * x + 1)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.arcsinh(*xs)
+
+
+@dataclass(frozen=True)
+class Acosh(Composed):
+    """Inverse hyperbolic cosine, at least 0; NaN below 1."""
+
+    onnx = "Acosh"
+    samples = (sample((3, 17), low=1.1, high=4), sample((65,), low=1.5, high=50),
+               sample((6,), low=1, special=(1.0, 1e30, 0.0, -1e10, float("inf"), float("nan")),
+                      gradient=False))  # fmt: skip
+
+    def element(self, x: Any) -> Any:
+        above = alg.minimum(x, _FAR) - 1
+        near = alg.log1p(above + alg.sqrt(above * (above + 2)))
+        out = alg.where(x > _FAR, alg.log(x) + math.log(2), near)
+        return alg.where(x < 1, float("nan"), out)
+
+    def slope(self, x: Any, y: Any) -> Any:
+        return alg.rsqrt((x - 1) * (x + 1))
+
+    def ref(self, *xs: Array) -> Array:
+        return np.arccosh(*xs)
+
+
+@dataclass(frozen=True)
+class Atanh(Composed):
+    """Inverse hyperbolic tangent; NaN outside -1..1."""
+
+    onnx = "Atanh"
+    samples = (*_UNIT, sample((6,), special=(1e-6, 1.0, -1.0, 2.0, float("nan")), high=0.9,
+                              low=-0.9, gradient=False))  # fmt: skip
+
+    def element(self, x: Any) -> Any:
+        return (alg.log1p(x) - alg.log1p(-x)) * 0.5
+
+    def slope(self, x: Any, y: Any) -> Any:
+        return 1 / (1 - x * x)
+
+    def ref(self, *xs: Array) -> Array:
+        return np.arctanh(*xs)
+
+
 def _elementary(op: Elementary) -> Any:
     @graph_function(op.name)
     def build(x: Any) -> Value:
@@ -316,4 +393,5 @@ sin, cos, tan, asin, acos, atan = (
     _elementary(o) for o in (Sin(), Cos(), Tan(), Asin(), Acos(), Atan())
 )
 sinh, cosh, tanh = (_elementary(o) for o in (Sinh(), Cosh(), Tanh()))
+asinh, acosh, atanh = (_elementary(o) for o in (Asinh(), Acosh(), Atanh()))
 sigmoid, softplus, erf = (_elementary(o) for o in (Sigmoid(), Softplus(), Erf()))

@@ -97,6 +97,7 @@ class ScatterAdd(Op):
     axis: int
     size: Dim
     arity = 2
+    indices = 0
     samples = (sample((4,), (4, 17), dtypes=("int64", "float32"), axis=0, size=3),
                sample((2, 3), (5, 2, 3, 4), dtypes=("int32", "float64"), axis=1, size=4),
                sample((19,), (19,), dtypes=("int32", "float32"), axis=0, size=2),
@@ -144,6 +145,7 @@ class Scatter(Op):
 
     axis: int
     arity = 3
+    indices = 1
     samples = (sample((5, 17), (4,), (4, 17), dtypes=("float32", "int64", "float32"), axis=0),
                sample((5, 4, 3), (2, 3), (5, 2, 3, 3), dtypes=("float64", "int32", "float64"),
                       axis=1),
@@ -245,6 +247,7 @@ class AddAlongAxis(Op):
     axis: int
     size: Dim
     arity = 2
+    indices = 0
     samples = (sample((5, 4), (5, 4), dtypes=("int64", "float32"), axis=0, size=3),
                sample((2, 7, 3), (2, 7, 3), dtypes=("int32", "float64"), axis=1, size=4),
                sample((3, 19), (3, 19), dtypes=("int64", "float32"), axis=1, size=2))  # fmt: skip

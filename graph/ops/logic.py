@@ -297,5 +297,16 @@ def _float_test(op: FloatTest, of_whole: bool) -> Any:
     return build
 
 
-isnan, isinf = _float_test(Isnan(), False), _float_test(Isinf(), False)
+isnan, is_infinite = _float_test(Isnan(), False), _float_test(Isinf(), False)
 isfinite = _float_test(Isfinite(), True)
+
+
+def isinf(x: Any, negative: bool = True, positive: bool = True) -> Value:
+    """Whether x is infinite; of the two infinities those count that are asked for."""
+    v: Value = is_infinite(x)
+    if negative and positive:
+        return v
+    if not (negative or positive):
+        return v & False
+    below = as_value(x) < 0
+    return v & (below if negative else ~below)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import algorithm as alg
-from ...dtypes import Array, DType, as_dtype, bool_, promote
+from ...dtypes import Array, DType, as_dtype, bool_
 from ...errors import DTypeError
 from ..ir import CALLS, TensorType, Value
 from .base import Pointwise, Sample, as_value, graph_function, make, operands, promoted, sample
@@ -478,18 +478,42 @@ def div(x: Any, y: Any) -> Value:
     return make(Div(), *_as_float(*promoted(x, y)))
 
 
+@graph_function("reciprocal")
+def reciprocal(x: Any) -> Value:
+    """1 / x; integers are divided as floats."""
+    return div(1, as_value(x))  # type: ignore[no-any-return]
+
+
+@graph_function("clip")
+def clip(x: Any, low: Any = None, high: Any = None) -> Value:
+    """x, but at least `low` and at most `high`, numbers or values that broadcast; None: no bound.
+    As in NumPy `high` wins where the two contradict, and NaN stays NaN."""
+    out = as_value(x)
+    if low is not None:
+        out = maximum(out, low)
+    return out if high is None else minimum(out, high)  # type: ignore[no-any-return]
+
+
 @graph_function("pow")
 def power(x: Any, y: Any) -> Value:
     """x ** y. As in NumPy, the exponents 1 to 4, 0.5 and -1 (a float's) multiply, take the square
-    root, and divide."""
+    root, and divide; integers to integers stay integers, and must not have negative exponents."""
     if isinstance(y, int | float) and not isinstance(y, bool):
         v = as_value(x)
+        if v.dtype.is_integer and isinstance(y, int) and y < 0:
+            raise DTypeError(f"power: {v.dtype} to the power {y}: integers have no negative powers",
+                             "cast to float32 first")  # fmt: skip
         if y in (1, 2, 3, 4) and (v.dtype.is_float or isinstance(y, int)):
             square = v * v if y > 1 else v
             return v if y == 1 else square if y == 2 else square * v if y == 3 else square * square
         if v.dtype.is_float and y in (0.5, -1):
             return 1.0 / v if y == -1 else CALLS["sqrt"](v)
-    return make(Pow(), *_as_float(*promoted(x, y)))
+    a, b = promoted(x, y)
+    if not a.dtype.is_integer:
+        return make(Pow(), *_as_float(a, b))
+    if b.dtype.kind == "i":
+        b = CALLS["check"](b, b >= 0, "power: an integer has a negative exponent")
+    return CALLS["integer_power"](a, b)  # type: ignore[no-any-return]
 
 
 @graph_function("where")

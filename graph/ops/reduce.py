@@ -241,25 +241,33 @@ def reduce_min(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     return make(ReduceMin(normal_axes(axis, v.ndim), keepdims), v)
 
 
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Value:
-    """Index (int64) of the first largest element along `axis`; None: among all, in row-major order,
-    as in NumPy."""
-    return _arg(Argmax, x, axis, keepdims)
+@graph_function("argmax")
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False, last: bool = False) -> Value:
+    """Index (int64) of the first largest element along `axis`, or with `last` of the last one. None:
+    among all elements in row-major order, as in NumPy."""
+    return _place_of(Argmax, as_value(x), axis, keepdims, last)
 
 
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Value:
-    """Index (int64) of the first smallest element along `axis`; None: among all, in row-major
-    order, as in NumPy."""
-    return _arg(Argmin, x, axis, keepdims)
+@graph_function("argmin")
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False, last: bool = False) -> Value:
+    """Index (int64) of the first smallest element along `axis`, or with `last` of the last one.
+    None: among all elements in row-major order, as in NumPy."""
+    return _place_of(Argmin, as_value(x), axis, keepdims, last)
 
 
-def _arg(op: type[Argmax] | type[Argmin], x: Any, axis: int | None, keepdims: bool) -> Value:
-    v = as_value(x)
-    if axis is not None:
-        return make(op((normal_axis(axis, v.ndim),), keepdims), v)
-    reshape = CALLS["reshape"]
-    found = make(op((0,)), reshape(v, (v.type.size,)))
-    return reshape(found, (1,) * v.ndim) if keepdims else found  # type: ignore[no-any-return]
+def _place_of(
+    op: type[Argmax | Argmin], x: Value, axis: int | None, keepdims: bool, last: bool
+) -> Value:
+    if axis is None:
+        found = _place_of(op, CALLS["reshape"](x, (x.type.size,)), 0, False, last)
+        return CALLS["reshape"](found, (1,) * x.ndim if keepdims else ())  # type: ignore[no-any-return]
+    at = normal_axis(axis, x.ndim)
+    if not last:
+        return make(op((at,), keepdims), x)
+    found = make(op((at,), keepdims), CALLS["flip"](x, at))
+    size = x.shape[at]
+    extent = size if isinstance(size, int) else CALLS["size_of"](size, x.node.owner)
+    return extent - 1 - found  # type: ignore[no-any-return]
 
 
 @graph_function("mean")

@@ -11,7 +11,7 @@ import numpy as np
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, axis
 from ...dims import Dim, DimExpr, product, show, total
-from ...dtypes import Array, converted, int64
+from ...dtypes import Array, int64
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Interner, Shape, TensorType, Value
 from .base import (
@@ -444,35 +444,6 @@ def concat(values: Iterable[Any], axis: int | None = 0) -> Value:
         raise ShapeError("concat: scalars have no axis to be joined along", "use fm.stack")
     at = normal_axis(axis, vs[0].ndim)
     return vs[0] if len(vs) == 1 else make(Concat(at), *vs)
-
-
-def pad(x: Any, before: Any, after: Any = None, value: float = 0.0) -> Value:
-    """x with `before[k]` and `after[k]` elements of `value` added on axis k.
-
-    Without `after`, `before` is what NumPy's pad takes: a number for every side, a pair (before,
-    after) for every axis, or such a pair for each axis.
-    """
-    v = as_value(x)
-    lows, highs = _pad_width(before, v) if after is None else (as_shape(before), as_shape(after))
-    if len(lows) != v.ndim or len(highs) != v.ndim:
-        raise ShapeError(f"padding for {len(lows)} and {len(highs)} axes, {v.type} has {v.ndim}")
-    converted(value, v.dtype)
-    if all(d == 0 for d in (*lows, *highs)):
-        return v
-    return make(Pad(lows, highs, float(value)), v)
-
-
-def _pad_width(given: Any, v: Value) -> tuple[Shape, Shape]:
-    """NumPy's pad_width as what goes before and after each axis."""
-    one = isinstance(given, int | np.integer | str | DimExpr)
-    rows = [given] if one else list(given)
-    if len(rows) == 2 and all(isinstance(n, int | np.integer | str | DimExpr) for n in rows):
-        rows = [rows]
-    pairs = [p * 2 if len(p) == 1 else p for p in map(as_shape, rows)]
-    pairs = pairs * v.ndim if len(pairs) == 1 else pairs
-    if any(len(p) != 2 for p in pairs):
-        raise ShapeError(f"padding {given!r} is no number, pair, or pair for each axis")
-    return tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
 
 
 @graph_function("expand_dims")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from ...dtypes import Array
 from ..ir import CALLS, TensorType, Value
 from .activation import Composite, float_operand, narrow
 from .base import graph_function, make, normal_axes, normal_axis, sample
+from .reduce import Axes
 
 INF = float("inf")
 
@@ -124,6 +124,30 @@ def _logsumexp(x: Array, axis: int) -> Array:
     return out
 
 
+@dataclass(frozen=True)
+class Hardmax(AlongAxis):
+    """1 at the first largest element (or first NaN) along an axis, 0 elsewhere."""
+
+    axis: int
+    onnx = "Hardmax"
+    differentiable = False
+    samples = (sample((3, 17), axis=1), sample((5, 4), axis=0), sample((2, 3, 33), axis=1),
+               sample((1, 5), special=(1.0, 3.0, 3.0, -1.0, 2.0), axis=1),
+               sample((0, 4), axis=1))  # fmt: skip
+
+    def expand(self, *xs: Value) -> Value:
+        (x,) = xs
+        first = CALLS["argmax"](x, self.axis, True)
+        number = CALLS["iota"](x.shape, self.axis, owner=x.node.owner)
+        return CALLS["cast"](CALLS["eq"](number, first), x.dtype)  # type: ignore[no-any-return]
+
+    def ref(self, *xs: Array) -> Array:
+        out = np.zeros_like(xs[0])
+        first = np.expand_dims(np.argmax(xs[0], self.axis), self.axis)
+        np.put_along_axis(out, first, 1, self.axis)
+        return out
+
+
 @graph_function("softmax")
 def softmax(x: Any, axis: int = -1) -> Value:
     """exp(x) / sum(exp(x)) along `axis`."""
@@ -139,17 +163,23 @@ def log_softmax(x: Any, axis: int = -1) -> Value:
 
 
 @graph_function("logsumexp")
-def logsumexp(x: Any, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Value:
-    """log(sum(exp(x))) along `axis` (None: of all elements)."""
+def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) along `axis`: one axis, several, or None for all."""
     v = float_operand(x)
     axes = normal_axes(axis, v.ndim)
     if len(axes) == 1:
         return make(Logsumexp(axes[0], keepdims), v)
     kept = tuple(k for k in range(v.ndim) if k not in axes)
-    reshape = CALLS["reshape"]
-    rest = tuple(v.shape[k] for k in kept)
-    joined = reshape(CALLS["transpose"](v, (*kept, *axes)),
-                     (*rest, product(v.shape[k] for k in axes)))  # fmt: skip
-    out = make(Logsumexp(len(kept)), joined)
-    shape = tuple(1 if k in axes else d for k, d in enumerate(v.shape)) if keepdims else rest
-    return reshape(out, shape)  # type: ignore[no-any-return]
+    line = CALLS["reshape"](
+        CALLS["transpose"](v, (*kept, *axes)),
+        (*(v.shape[k] for k in kept), product(v.shape[k] for k in axes)),
+    )
+    shape = tuple(1 if k in axes else d for k, d in enumerate(v.shape) if keepdims or k in kept)
+    return CALLS["reshape"](make(Logsumexp(len(kept)), line), shape)  # type: ignore[no-any-return]
+
+
+@graph_function("hardmax")
+def hardmax(x: Any, axis: int = -1) -> Value:
+    """1 at the first largest element along `axis`, 0 elsewhere."""
+    v = float_operand(x)
+    return make(Hardmax(normal_axis(axis, v.ndim)), v)

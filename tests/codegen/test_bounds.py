@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import flowmill as fm
 import numpy as np
 import pytest
 from flowmill.algorithm import Load
 from flowmill.codegen.bounds import SITE
-from flowmill.codegen.elf import link_shared
-from flowmill.codegen.emit import INDEX_BITS, NO_ERROR, emit_kernel
-from flowmill.codegen.expressions import ZERO_BYTES, ZEROS
+from flowmill.codegen.emit import INDEX_BITS, NO_ERROR
 from flowmill.codegen.kernel.ir import Buffer, For, Kernel, Store
-from flowmill.codegen.objects import object_code
 from flowmill.dims import sym
 from flowmill.dtypes import float32
-from flowmill.runtime import cache, native
-from flowmill.target import host
+
+from ..native.kernels import run_native
 
 
 def shifted(offset: int) -> Kernel:
@@ -30,18 +25,9 @@ def shifted(offset: int) -> Kernel:
 
 
 def run(kernel: Kernel) -> tuple[np.ndarray, int]:
-    made = emit_kernel(kernel, host().attributes, linkage="", check_bounds=True)
-    zeros = f"{ZEROS} = internal constant [{ZERO_BYTES} x i8] zeroinitializer, align 64"
-    head = f'target triple = "{host().triple}"'
-    code = object_code("\n".join([head, zeros, *made.declarations, made.text]), host())
-    library = link_shared(code, soname="libshifted.so", exports=["shifted"])
-    loaded = native.load(cache.Entry(None, library, ""))
-    word = ctypes.c_uint64(NO_ERROR)
     x, y = np.arange(32, dtype=np.float32), np.full(32, -1, np.float32)
-    p = ctypes.c_void_p
-    loaded.shifted(ctypes.byref(word), ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_int64(1),
-                   p(x.ctypes.data), p(y.ctypes.data))  # fmt: skip
-    return y, word.value
+    word = run_native(kernel, {"x": x, "y": y}, {}, check_bounds=True)
+    return y, word
 
 
 def test_a_sound_kernel_runs() -> None:

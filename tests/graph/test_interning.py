@@ -6,7 +6,7 @@ import numpy as np
 from flowmill.errors import UNKNOWN, Loc
 from flowmill.graph.definition import Graph, input, variable
 from flowmill.graph.ir import CALLS, Function, structure
-from flowmill.graph.ops import shape
+from flowmill.graph.ops import padding
 from flowmill.graph.ops.registry import load_all
 
 load_all()
@@ -24,9 +24,9 @@ def test_equal_computations_are_one_node():
 def test_zeros_of_either_sign_differ():
     with Graph():
         x = input("x", (3,))
-        assert shape.pad(x, (1,), (1,), 0.0) is not shape.pad(x, (1,), (1,), -0.0)
+        assert padding.pad(x, (1,), (1,), 0.0) is not padding.pad(x, (1,), (1,), -0.0)
         assert x * 0.0 is not x * -0.0
-        assert shape.pad(x, (1,), (1,), -0.0) is shape.pad(x, (1,), (1,), -0.0)
+        assert padding.pad(x, (1,), (1,), -0.0) is padding.pad(x, (1,), (1,), -0.0)
 
 
 def test_constants_of_different_types_differ():
@@ -61,7 +61,7 @@ def test_structure_is_what_is_computed_not_where():
         with Graph():
             x, y = input("x", (3,)), input("y", (3,))
             a, b = (y, x) if swap else (x, y)
-            z = CALLS["neg"](shape.pad(a - b, (1,), (1,), zero))
+            z = CALLS["neg"](padding.pad(a - b, (1,), (1,), zero))
             return structure(Function(name, (x, y), (("z", z),)))
 
     assert made("f") == made("g") and hash(made("f")) == hash(made("g"))

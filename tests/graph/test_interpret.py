@@ -11,7 +11,7 @@ from flowmill.errors import FeedError, GraphError, InternalError
 from flowmill.graph.definition import Graph, dim, group, input, variable
 from flowmill.graph.interpret import bind, run, specialise
 from flowmill.graph.ir import CALLS, Function, TensorType, Value
-from flowmill.graph.ops import base, shape
+from flowmill.graph.ops import base, padding, shape
 from flowmill.graph.ops.registry import load_all
 
 load_all()
@@ -22,7 +22,7 @@ def test_symbolic_attributes_are_made_numbers():
         x = input("x", ("batch", 4, "h"))
         flat = CALLS["reshape"](x, (-1, 2))
         wide = CALLS["broadcast_to"](flat[:1], (dim("batch"), 3, 2))
-        padded = shape.pad(x[:, 1:3, :], (0, 1, 0), (dim("h"), 0, 2), 5.0)
+        padded = padding.pad(x[:, 1:3, :], (0, 1, 0), (dim("h"), 0, 2), 5.0)
         mean = CALLS["mean"](x)
         f = graph.function("f", {"flat": flat, "wide": wide, "padded": padded, "mean": mean})
     at = np.arange(24, dtype=np.float32).reshape(2, 4, 3)

@@ -9,7 +9,7 @@ from flowmill.graph.definition import Graph, dim, input
 from flowmill.graph.gradients import gradients
 from flowmill.graph.interpret import run
 from flowmill.graph.ir import CALLS
-from flowmill.graph.ops import reduce, shape
+from flowmill.graph.ops import padding, reduce, shape
 from flowmill.graph.ops.registry import load_all
 
 from . import naive
@@ -29,7 +29,7 @@ PROGRAMS = {
     "ones": lambda x, y: reshape(x, (1, "n", 4, 1, "h", 1)),
     "concat": lambda x, y: shape.concat([x, x[:, :1], x * 2.0], 1),
     "concat symbols": lambda x, y: shape.concat([x, x[:, :, 1:]], 2),
-    "pad": lambda x, y: shape.pad(x, (1, 0, "h"), (0, 2, "n"), 3.0),
+    "pad": lambda x, y: padding.pad(x, (1, 0, "h"), (0, 2, "n"), 3.0),
     "slice": lambda x, y: x[1:, 3, : dim("h") - 1],
     "last": lambda x, y: x[-1, ::-2],
     "matmul": lambda x, y: x @ y,

@@ -19,6 +19,7 @@ from flowmill.codegen.kernel.ir import (
     Let,
     Stmt,
     Store,
+    While,
     loop_var,
 )
 from flowmill.codegen.kernel.text import parse, show
@@ -40,8 +41,9 @@ NUMERIC = ("add", "sub", "mul", "min", "max")
 class Maker:
     """Draws a kernel that obeys the rules; holds what is in scope."""
 
-    def __init__(self, draw: Any) -> None:
+    def __init__(self, draw: Any, exact: bool = False) -> None:
         self.draw = draw
+        self.float_only = ("div", "sqrt", "floor") if exact else FLOAT_ONLY
         self.count = 0
         self.buffers: list[Buffer] = []
         self.lets: list[tuple[str, DType]] = []
@@ -86,7 +88,7 @@ class Maker:
         if depth == 0:
             return self.pick(self.const(dtype), *named, *([Index(self.dim())] * (dtype == int64)))
         go = depth - 1
-        choice = self.draw(st.integers(0, 5))
+        choice = self.draw(st.integers(0, 6))
         if choice == 0 and fitting:
             b = self.pick(*fitting)
             mask = self.expr(bool_, 1) if self.draw(st.booleans()) else None
@@ -107,15 +109,23 @@ class Maker:
             )
             joined = Apply(self.pick("and", "or"), (compared, self.expr(bool_, go)), bool_)
             return self.pick(compared, Apply("not", (compared,), bool_), joined)
+        held = [b for b in self.buffers if b.space == "register" and b.dtype == dtype
+                and b.name.startswith(self.rows())]  # fmt: skip
+        if choice == 4 and held:
+            last = 3 if self.lane is None else self.lane
+            return Load(self.pick(*held).name, (self.draw(st.integers(0, 1)), last), dtype)
         if dtype not in COMPUTED:
             return self.const(dtype)
-        fn = self.pick(*NUMERIC, "neg", "fma", *(FLOAT_ONLY if dtype.is_float else ("xor",)))
+        fn = self.pick(*NUMERIC, "neg", "fma", *(self.float_only if dtype.is_float else ("xor",)))
         count = {"neg": 1, "fma": 3, "exp": 1, "tanh": 1, "sqrt": 1, "floor": 1}.get(fn, 2)
         return Apply(fn, tuple(self.expr(dtype, go) for _ in range(count)), dtype)
 
+    def rows(self) -> str:
+        """What names of register buffers begin with here: by lanes or by elements, never both."""
+        return "r" if self.lane is not None else "e"
+
     def store(self) -> Stmt:
-        rows = "r" if self.lane is not None else "e"  # by lanes or by elements, never both
-        b = self.pick(*(b for b in self.buffers if b.written or b.name.startswith(rows)))
+        b = self.pick(*(b for b in self.buffers if b.written or b.name.startswith(self.rows())))
         if b.space == "register":
             at = (self.draw(st.integers(0, 1)), 3 if self.lane is None else self.lane)
             return Store(b.name, at, self.expr(b.dtype))
@@ -139,13 +149,14 @@ class Maker:
         out: list[Stmt] = []
         for _ in range(self.draw(st.integers(1, 3))):
             kind = (
-                self.pick("simple", "for", "unroll", "vector", "if", "alloc") if depth else "simple"
+                self.pick("simple", "for", "unroll", "vector", "if", "while", "alloc")
+                if depth
+                else "simple"
             )
             if kind == "alloc":
-                out.append(
-                    Alloc(Buffer(self.name(self.pick("r", "e")), float32, (2, 4), "register"))
-                )
-                self.buffers.append(out[-1].buffer)  # type: ignore[attr-defined]
+                out += self.registers()
+            elif kind == "while":
+                out += self.repeat(depth)
             elif kind == "if":
                 out.append(If(self.expr(bool_, 2), self.block(depth - 1), self.block(depth - 1)))
             elif kind == "simple":
@@ -154,6 +165,29 @@ class Maker:
                 out.append(self.loop(kind, depth))
         self.buffers, self.lets, self.loops = saved
         return tuple(out)
+
+    def registers(self) -> list[Stmt]:
+        """A register buffer, and a value for each of its elements."""
+        b = Buffer(self.name(self.pick("r", "e")), self.pick(float32, int64), (2, 4), "register")
+        first = [Const(k, b.dtype) for k in range(2)]
+        if b.name.startswith("e"):
+            stores = [Store(b.name, (k, 3), c) for k, c in enumerate(first)]
+        else:
+            lane = loop_var(self.name("v"), 0, 4)
+            body = tuple(Store(b.name, (k, lane), c) for k, c in enumerate(first))
+            stores = [For(lane, 0, 4, 1, "vector", body)]
+        self.buffers.append(b)
+        return [Alloc(b), *stores]
+
+    def repeat(self, depth: int) -> list[Stmt]:
+        """A `while` with a counter of its turns, so that it ends."""
+        b = Buffer(self.name("c"), int64, (1,), "register")
+        count = Load(b.name, (0,), int64)
+        more = Apply("lt", (count, Const(self.draw(st.integers(0, 3)), int64)), bool_)
+        cond = Apply("and", (more, self.expr(bool_, 1)), bool_)
+        step = Store(b.name, (0,), Apply("add", (count, Const(1, int64)), int64))
+        start = Store(b.name, (0,), Const(0, int64))
+        return [Alloc(b), start, While(cond, (*self.block(depth - 1), step))]
 
     def loop(self, kind: str, depth: int) -> Stmt:
         name, step = self.name("i"), self.draw(st.integers(1, 3))
@@ -179,8 +213,9 @@ class Maker:
 
 
 @st.composite
-def kernels(draw: Any) -> Kernel:
-    maker = Maker(draw)
+def kernels(draw: Any, exact: bool = False) -> Kernel:
+    """`exact`: without functions that native code may round in another way."""
+    maker = Maker(draw, exact)
     dtypes = draw(st.lists(st.sampled_from(COMPUTED), min_size=1, max_size=3))
     params = [Buffer(f"A{n}", d, (N, 4)) for n, d in enumerate(dtypes)]
     params += [Buffer(f"C{n}", d, (N + 1, 4), written=True) for n, d in enumerate(dtypes)]

@@ -39,6 +39,9 @@ kernel dense(m in 1.., n in 0..=64 by 8, A: f32[m,784], ids: i32[m], out C: f32[
       fail 0 if q < 1:i32 at i + 1
     }
     transpose acc
+    while (t[] > 0.0f) & (few | (q == 1:i32)) {
+      t[] = t[] - 1.0f
+    }
     let after = bits_u32(-(A[i, 0] * 2.0f))
   }
 }

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 from flowmill.algorithm import Apply, Bitcast, Const, Expr, Index, LaneReduce, Load, Select, Var
-from flowmill.codegen.kernel.ir import Alloc, Buffer, Call, Fail, For, If, Kernel, Let, Stmt, Store
+from flowmill.codegen.kernel.ir import (
+    Alloc,
+    Buffer,
+    Call,
+    Fail,
+    For,
+    If,
+    Kernel,
+    Let,
+    Stmt,
+    Store,
+    While,
+)
 from flowmill.codegen.kernel.text import parse
 from flowmill.codegen.kernel.verify import check, unproven_accesses, verify
 from flowmill.dims import sym
@@ -81,6 +93,10 @@ RULES: list[tuple[Kernel, str]] = [
     (kernel(Store("B", (0, 0), ONE)), "no buffer B here"),
     (kernel(If(ONE, ())), "the condition is f32"),
     (kernel(Fail(0, ONE, 0)), "the condition is f32"),
+    (kernel(While(ONE, ())), "the condition is f32"),
+    (kernel(vector(While(TRUE, ()))), "a vector loop holds"),
+    (kernel(While(TRUE, (parallel(),))), "parallel loop p stands in `while true {`"),
+    (kernel(parallel(), While(TRUE, (KEEP_ONE,))), "every part would do `C[0, 0] = 1.0f`"),
     (kernel(Fail(-1, TRUE, 0)), "site -1 is negative"),
     (kernel(Fail(0, TRUE, I8)), "i is not defined, in the index"),
     (kernel(Alloc(Buffer("B", float32, (N,), "stack"))), "must be constant and positive"),

@@ -7,7 +7,7 @@ from flowmill.dims import evaluate
 from flowmill.graph.definition import Graph, input
 from flowmill.graph.interpret import run
 from flowmill.graph.ir import CALLS, Function, Value
-from flowmill.graph.ops import reduce, shape
+from flowmill.graph.ops import padding, reduce, shape
 from flowmill.graph.ops.base import make
 from flowmill.graph.ops.registry import load_all
 from flowmill.graph.text import show
@@ -128,7 +128,7 @@ def _move(draw, x):
         return x[..., :: draw(st.sampled_from([1, -1, 2]))] if x.ndim > 1 else None
     if kind == "pad":
         number = draw(st.sampled_from([0.0, -0.0, 1.0]))
-        return shape.pad(x, (1,) * x.ndim, (0,) * x.ndim, number if x.dtype.is_float else 0)
+        return padding.pad(x, (1,) * x.ndim, (0,) * x.ndim, number if x.dtype.is_float else 0)
     return shape.concat([x, x], 0)
 
 

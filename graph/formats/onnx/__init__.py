@@ -1,0 +1,1 @@
+"""ONNX models: into graphs, and graphs into ONNX models."""

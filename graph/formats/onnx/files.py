@@ -1,0 +1,105 @@
+"""`fm.onnx`: ONNX models in and out.
+
+In: a path or the bytes of a model. Out: a graph with its inputs and outputs by name, whose nodes
+carry the model's node names as places. Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....dtypes import Array
+from ....errors import ModelError
+from ...definition import Graph
+from ...template import Template
+from .build import Builder, Options
+from .registry import load_all
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_LARGEST = 1 << 31  # bytes of a protobuf
+
+
+def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None = None,
+         trainable: bool = False) -> Graph:  # fmt: skip
+    """The graph of an ONNX model, from its path or its bytes.
+
+    Inputs and outputs have the model's names, dimensions its names of dimensions; other tensors can
+    be fetched by name too. Nodes say in errors and profiles what they are called in the model.
+    `values` fixes inputs by name: they become constants. With `trainable`, weights of float types
+    become variables, to be trained further.
+
+    Where values that are fed decide shapes or algorithms (the axes of a reduction, say), the result
+    is a `graph.template.Template`: a session builds and compiles it once for each set of such
+    values. `values` given for all of them make it a plain graph, as exporting and dumping need.
+
+    ModelError where the file cannot be read or is malformed, and, listing every reason, where the
+    model cannot be converted.
+    """
+    load_all()
+    proto, file, folder = _parsed(model)
+    name = _identifier(proto.graph.name or Path(file).stem)
+    fixed = {k: np.asarray(v) for k, v in (values or {}).items()}
+    unknown = set(fixed) - {info.name for info in proto.graph.input}
+    if unknown:
+        raise ModelError(f"{file} has no inputs {', '.join(sorted(unknown))} to give values for",
+                         f"it has {', '.join(info.name for info in proto.graph.input)}")  # fmt: skip
+
+    def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
+        made = Builder(proto, Graph(name), Options(file, folder, {**fixed, **known}, shapes,
+                                                   trainable))  # fmt: skip
+        made.build()
+        return made
+
+    def again(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
+              ) -> tuple[Graph, set[str]]:  # fmt: skip
+        made = build(known, shapes)
+        return made.graph, set(made.needed)
+
+    first = build({}, {})
+    if not first.needed and not first.shapeless:
+        return first.graph
+    return Template(first.graph, again, first.needed, first.shapeless)
+
+
+def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Path | None]:
+    """The model, what to call it in errors, and the folder where its external data lie."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise ModelError("reading ONNX models needs the package onnx",
+                         "python -m pip install 'flowmill[onnx]'") from None  # fmt: skip
+    file, folder = "model", None
+    if isinstance(model, bytes | bytearray | memoryview):
+        raw = bytes(model)
+    else:
+        path = Path(model)
+        file, folder = path.name, path.parent
+        try:
+            if path.stat().st_size >= _LARGEST:
+                raise ModelError(f"{path} is no ONNX model: it has more than 2 GiB",
+                                 "larger weights lie in files of their own")  # fmt: skip
+            raw = path.read_bytes()
+        except OSError as e:
+            raise ModelError(f"cannot read {path}: {e.strerror}") from None
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(raw)
+    except DecodeError as e:
+        raise ModelError(f"{file} is no ONNX model, or it is damaged: {e}") from None
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(f"{file} is no ONNX model: it has no graph, or names no opset")
+    return proto, file, folder
+
+
+def _identifier(name: str) -> str:
+    """A graph's name as an identifier."""
+    spelt = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)
+    return spelt if spelt.isidentifier() else f"g_{spelt}"

@@ -1,0 +1,1 @@
+"""Converters of ONNX operators, by family; each registers itself with `..registry`."""

@@ -1,0 +1,40 @@
+"""Operators that read at places other tensors name."""
+
+from __future__ import annotations
+
+from ....ir import Value
+from ....ops import indexing, pointwise, shape
+from ....ops.base import normal_axis
+from ..call import Call
+from ..registry import converter
+
+
+@converter("Gather", halves=True)
+def _gather(call: Call) -> Value:
+    return indexing.gather(call.value(0), call.value(1), call.integer("axis", 0))
+
+
+@converter("GatherElements", halves=True)
+def _gather_elements(call: Call) -> Value:
+    x, indices = call.value(0), call.value(1)
+    axis = normal_axis(call.integer("axis", 0), x.ndim)
+    same = [k for k in range(x.ndim) if k != axis and x.shape[k] != indices.shape[k]]
+    if same:  # fewer lines are read than there are
+        for k in same:
+            x = x[(slice(None),) * k + (slice(0, indices.shape[k]),)]
+    return indexing.take_along_axis(x, indices, axis)
+
+
+@converter("OneHot", halves=True)
+def _one_hot(call: Call) -> Value:
+    """Negative indices count from the end; those out of range give no hot element."""
+    indices, values = call.value(0), call.value(2)
+    depth = call.ints(1)[0] if call.operand(1).dtype.is_integer else int(call.array(1).item())
+    axis = normal_axis(call.integer("axis", -1), indices.ndim + 1)
+    at = pointwise.cast(indices, "int64")
+    at = pointwise.where(at < 0, at + depth, at)
+    hot = indexing.one_hot(at, depth, "bool")
+    order = list(range(indices.ndim))
+    order.insert(axis, indices.ndim)
+    hot = shape.transpose(hot, order)
+    return pointwise.where(hot, values[1], values[0])
