@@ -36,34 +36,53 @@ _NAMES = {
     "graph.layers.mode": "is_training training",
     "graph.ops.source": "constant",
     "graph.ops.pointwise":
-        "abs=abs_ add cast ceil divide=div floor floor_divide=floordiv maximum minimum mod "
-        "multiply=mul negative=neg power round=round_ sign stop_gradient subtract=sub trunc where",
+        "abs=abs_ add cast ceil clip divide=div floor floor_divide=floordiv maximum minimum mod "
+        "multiply=mul negative=neg power reciprocal round=round_ sign stop_gradient subtract=sub "
+        "trunc where",
+    "graph.ops.division": "bitcast fmod integer_power trunc_divide",
     "graph.ops.logic":
         "bitwise_and bitwise_not bitwise_or bitwise_xor equal greater greater_equal isfinite isinf "
         "isnan left_shift less less_equal logical_and logical_not logical_or logical_xor not_equal "
         "right_shift",
     "graph.ops.elementary":
-        "acos asin atan cos cosh erf exp exp2 expm1 log log1p log2 rsqrt sigmoid sin sinh "
-        "softplus sqrt tan tanh",
+        "acos acosh asin asinh atan atanh cos cosh erf exp exp2 expm1 log log1p log2 rsqrt sigmoid "
+        "sin sinh softplus sqrt tan tanh",
     "graph.ops.reduce":
         "Reduction all=all_ any=any_ argmax argmin max=reduce_max mean min=reduce_min prod std "
         "sum=sum_ var",
     "graph.ops.shape": "broadcast_to concat expand_dims reshape size_of squeeze transpose",
-    "graph.ops.arrange": "flip split stack tile",
-    "graph.ops.creation": "arange full iota ones ones_like zeros zeros_like",
-    "graph.ops.linalg": "matmul",
+    "graph.ops.arrange":
+        "center_crop_pad channel_shuffle compress depth_to_space flip space_to_depth split stack "
+        "tile tril triu",
+    "graph.ops.creation": "arange eye full iota ones ones_like zeros zeros_like",
+    "graph.ops.window_functions":
+        "blackman_window hamming_window hann_window mel_weight_matrix",
+    "graph.ops.linalg": "det gemm matmul",
+    "graph.ops.einsum": "diagonal einsum",
     "graph.ops.padding": "pad",
-    "graph.ops.convolution": "conv conv_transpose",
-    "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
+    "graph.ops.convolution": "conv",
+    "graph.ops.transposed": "conv_transpose",
+    "graph.ops.patches": "col2im im2col",
+    "graph.ops.pooling":
+        "average_pool global_average_pool global_max_pool max_pool max_pool_with_indices max_unpool",
+    "graph.ops.lp_pool": "global_lp_pool lp_pool",
+    "graph.ops.resize": "resize",
+    "graph.ops.normalization":
+        "batch_norm batch_norm_training group_norm instance_norm layer_norm local_response_norm "
+        "mean_variance_norm rms_norm",
+    "graph.ops.adaptive": "adaptive_average_pool adaptive_max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.sorting": "argsort sort top_k",
+    "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",
     "graph.ops.base": "Op Pointwise sample",
     "tools.register": "register_op",
     "graph.ops.effects": "check ensure_shape print=print_",
     "graph.ops.activation":
-        "elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu silu softsign",
-    "graph.ops.softmax": "log_softmax logsumexp softmax",
+        "celu elu gelu hard_sigmoid hard_swish leaky_relu mish prelu relu selu shrink silu softsign "
+        "swish thresholded_relu",
+    "graph.ops.softmax": "hardmax log_softmax logsumexp softmax",
+    "graph.ops.norms": "norm normalize",
     "graph.ops.random": "bernoulli dropout normal uniform",
 }  # fmt: skip
 # public name -> the module it stands for

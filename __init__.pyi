@@ -56,6 +56,7 @@ from .graph.ir import Function as Function, TensorType as TensorType, Value as V
 from .graph.layers import catalogue as _catalogue, metrics as metrics, output as _output
 from .graph.layers.mode import is_training as is_training, training as training
 from .graph.ops.activation import (
+    celu as celu,
     elu as elu,
     gelu as gelu,
     hard_sigmoid as hard_sigmoid,
@@ -65,14 +66,34 @@ from .graph.ops.activation import (
     prelu as prelu,
     relu as relu,
     selu as selu,
+    shrink as shrink,
     silu as silu,
     softsign as softsign,
+    swish as swish,
+    thresholded_relu as thresholded_relu,
 )
-from .graph.ops.arrange import flip as flip, split as split, stack as stack, tile as tile
+from .graph.ops.adaptive import (
+    adaptive_average_pool as adaptive_average_pool,
+    adaptive_max_pool as adaptive_max_pool,
+)
+from .graph.ops.arrange import (
+    center_crop_pad as center_crop_pad,
+    channel_shuffle as channel_shuffle,
+    compress as compress,
+    depth_to_space as depth_to_space,
+    flip as flip,
+    space_to_depth as space_to_depth,
+    split as split,
+    stack as stack,
+    tile as tile,
+    tril as tril,
+    triu as triu,
+)
 from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
-from .graph.ops.convolution import conv as conv, conv_transpose as conv_transpose
+from .graph.ops.convolution import conv as conv
 from .graph.ops.creation import (
     arange as arange,
+    eye as eye,
     full as full,
     iota as iota,
     ones as ones,
@@ -80,11 +101,22 @@ from .graph.ops.creation import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from .graph.ops.cumulative import cumprod as cumprod
+from .graph.ops.division import (
+    bitcast as bitcast,
+    fmod as fmod,
+    integer_power as integer_power,
+    trunc_divide as trunc_divide,
+)
+from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
 from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
 from .graph.ops.elementary import (
     acos as acos,
+    acosh as acosh,
     asin as asin,
+    asinh as asinh,
     atan as atan,
+    atanh as atanh,
     cos as cos,
     cosh as cosh,
     erf as erf,
@@ -111,7 +143,7 @@ from .graph.ops.indexing import (
     scatter_add as scatter_add,
     take_along_axis as take_along_axis,
 )
-from .graph.ops.linalg import matmul as matmul
+from .graph.ops.linalg import det as det, gemm as gemm, matmul as matmul
 from .graph.ops.logic import (
     bitwise_and as bitwise_and,
     bitwise_not as bitwise_not,
@@ -126,32 +158,51 @@ from .graph.ops.logic import (
     left_shift as left_shift,
     less as less,
     less_equal as less_equal,
+    logical_and as _bitwise_and,
     logical_and as logical_and,
+    logical_not as _bitwise_not,
     logical_not as logical_not,
+    logical_or as _bitwise_or,
     logical_or as logical_or,
+    logical_xor as _bitwise_xor,
     logical_xor as logical_xor,
     not_equal as not_equal,
     right_shift as right_shift,
 )
+from .graph.ops.lp_pool import global_lp_pool as global_lp_pool, lp_pool as lp_pool
+from .graph.ops.normalization import (
+    batch_norm as batch_norm,
+    batch_norm_training as batch_norm_training,
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    layer_norm as layer_norm,
+    local_response_norm as local_response_norm,
+    mean_variance_norm as mean_variance_norm,
+    rms_norm as rms_norm,
+)
+from .graph.ops.norms import norm as norm, normalize as normalize
 from .graph.ops.padding import pad as pad
+from .graph.ops.patches import col2im as col2im, im2col as im2col
 from .graph.ops.pointwise import (
     abs_ as _abs,
     add as add,
     cast as cast,
     ceil as ceil,
-    div as _div,
+    clip as clip,
+    div as _divide,
     floor as floor,
-    floordiv as _floordiv,
+    floordiv as _floor_divide,
     maximum as maximum,
     minimum as minimum,
     mod as mod,
-    mul as _mul,
-    neg as _neg,
+    mul as _multiply,
+    neg as _negative,
     power as power,
+    reciprocal as reciprocal,
     round_ as _round,
     sign as sign,
     stop_gradient as stop_gradient,
-    sub as _sub,
+    sub as _subtract,
     trunc as trunc,
     where as where,
 )
@@ -160,6 +211,8 @@ from .graph.ops.pooling import (
     global_average_pool as global_average_pool,
     global_max_pool as global_max_pool,
     max_pool as max_pool,
+    max_pool_with_indices as max_pool_with_indices,
+    max_unpool as max_unpool,
 )
 from .graph.ops.random import (
     bernoulli as bernoulli,
@@ -176,12 +229,13 @@ from .graph.ops.reduce import (
     argmin as argmin,
     mean as mean,
     prod as prod,
-    reduce_max as _reduce_max,
-    reduce_min as _reduce_min,
+    reduce_max as _max,
+    reduce_min as _min,
     std as std,
     sum_ as _sum,
     var as var,
 )
+from .graph.ops.resize import resize as resize
 from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,
@@ -192,12 +246,20 @@ from .graph.ops.shape import (
     transpose as transpose,
 )
 from .graph.ops.softmax import (
+    hardmax as hardmax,
     log_softmax as log_softmax,
     logsumexp as logsumexp,
     softmax as softmax,
 )
 from .graph.ops.sorting import argsort as argsort, sort as sort, top_k as top_k
 from .graph.ops.source import constant as constant
+from .graph.ops.transposed import conv_transpose as conv_transpose
+from .graph.ops.window_functions import (
+    blackman_window as blackman_window,
+    hamming_window as hamming_window,
+    hann_window as hann_window,
+    mel_weight_matrix as mel_weight_matrix,
+)
 from .graph.sequential import Sequential as Sequential
 from .graph.state import assign as assign
 from .graph.summary import Summary as Summary, summary as summary
@@ -209,17 +271,17 @@ _MODULES: dict[str, str]
 _WHERE: dict[str, tuple[str, str]]
 layers = _catalogue
 losses = _output
+print = _print
 onnx = _onnx_files
 abs = _abs
-divide = _div
-floor_divide = _floordiv
-multiply = _mul
-negative = _neg
+divide = _divide
+floor_divide = _floor_divide
+multiply = _multiply
+negative = _negative
 round = _round
-subtract = _sub
+subtract = _subtract
 all = _all
 any = _any
-max = _reduce_max
-min = _reduce_min
+max = _max
+min = _min
 sum = _sum
-print = _print

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..algorithm import Expr, Index, Load, Var, rebuild, walk
+from ..algorithm import Expr, Index, LaneReduce, Load, Var, rebuild, walk
 from ..codegen.kernel.ir import For, Kind, Stmt
 from ..dims import Dim, DimExpr, Sym, as_sym, bounds, coefficient, free_symbols, substitute, sym
 from .lower import Lowered, Output, Stage, StageCheck
@@ -111,6 +111,17 @@ def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
         lists.append(kept)
     nest = Nest(tuple(lists[0]), tuple(lists[1]), substituted(stage, values), shapes, names)
     return merged(nest)
+
+
+def index_dims(e: Expr) -> list[Dim]:
+    """The dimension expressions in `e`: index values, and places of loads that no data names."""
+    out: list[Dim] = []
+    for x in walk(e):
+        if isinstance(x, Index):
+            out.append(x.dim)
+        elif isinstance(x, Load | LaneReduce):
+            out += [i for i in x.indices if not isinstance(i, Expr)]
+    return out
 
 
 def substituted(stage: Stage, values: dict[Sym, Dim]) -> Stage:

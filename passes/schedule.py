@@ -6,28 +6,17 @@ definition, which is the compiled oracle.
 
 from __future__ import annotations
 
-from ..algorithm import (
-    REDUCTION_START,
-    Const,
-    Expr,
-    Index,
-    LaneReduce,
-    Load,
-    Select,
-    apply,
-    cast,
-    walk,
-)
+from ..algorithm import REDUCTION_START, Const, Expr, Index, Load, Select, apply, cast
 from ..codegen.kernel.ir import Alloc, Buffer, Kernel, Stmt, Store, expressions, statements
 from ..codegen.kernel.ir import For as Loop
 from ..dims import Dim, DimExpr, Sym, free_symbols
 from ..dtypes import int64
 from ..errors import InternalError
 from ..target import Target
-from .loops import Nest, loop, nest_of
+from .loops import Nest, index_dims, loop, nest_of
 from .lower import Lowered, StageCheck
 from .schedule_map import element, schedule_map
-from .schedule_reduce import accumulate, finish, schedule_reduction
+from .schedule_reduce import accumulate, checked, finish, schedule_reduction
 
 
 def schedule(lowered: Lowered, target: Target, name: str) -> tuple[Kernel, tuple[StageCheck, ...]]:
@@ -99,6 +88,7 @@ def _naive_reduction(nest: Nest) -> list[Stmt]:
         out.append(Store("acc", (0,), REDUCTION_START[stage.combine](dtype)))
         step = [Store("acc", (0,), accumulate(stage.combine, acc, cast(stage.term, dtype)))]
         result = acc
+    step = [*checked(nest, {}), *step]
     for a in reversed(nest.reduce_axes):
         step = [loop("serial", a.index, 0, a.extent, step)]
     return [*out, *step, *finish(nest, result, {})]
@@ -132,12 +122,4 @@ def kernel(lowered: Lowered, name: str, body: list[Stmt]) -> Kernel:
 
 def symbols(e: Expr) -> set[Sym]:
     """Every symbol in an expression's indices."""
-    out: set[Sym] = set()
-    for x in walk(e):
-        if isinstance(x, Index):
-            out |= free_symbols(x.dim)
-        elif isinstance(x, Load | LaneReduce):
-            for i in x.indices:
-                if not isinstance(i, Expr):
-                    out |= free_symbols(i)
-    return out
+    return {s for d in index_dims(e) for s in free_symbols(d)}

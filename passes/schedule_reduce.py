@@ -47,7 +47,8 @@ from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
 from .clip import clip
-from .loops import LoopAxis, Nest, bind, loop, shared_loops, tiled
+from .loops import LoopAxis, Nest, bind, index_dims, loop, shared_loops, tiled
+from .lower import StageCheck
 from .schedule_map import stored
 from .tiles import register_tile
 
@@ -341,7 +342,8 @@ class _Tiles:
         def step(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
             term = rebuild(term_of, lambda x: None, lambda d: substitute(d, inner))
             old = Load("acc", at, self.dtype)
-            return [Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))]
+            added = Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))
+            return [*checked(self.nest, inner), added]
 
         body = self.sweep(mr, nv, reading, values, start, step)
         for a in reversed(self.steps):
@@ -400,7 +402,8 @@ def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
     """Checks and outputs for one finished result."""
     out: list[Stmt] = []
     for k, c in enumerate(nest.stage.checks):
-        out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
+        if not _within(nest, c):
+            out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
     stores = [
         (o.buffer,
          tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
@@ -409,6 +412,23 @@ def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
         for o in nest.stage.outputs
     ]  # fmt: skip
     return out + stored(stores)
+
+
+def checked(nest: Nest, values: dict[Sym, Dim]) -> list[Stmt]:
+    """The checks that come with every term."""
+
+    def dim(d: Dim) -> Dim:
+        return substitute(d, values)
+
+    return [Fail(k, rebuild(c.cond, lambda x: None, dim), dim(c.index))
+            for k, c in enumerate(nest.stage.checks) if _within(nest, c)]  # fmt: skip
+
+
+def _within(nest: Nest, check: StageCheck) -> bool:
+    """Whether a check is about single terms: it depends on the reduction's indices."""
+    steps = {a.sym for a in nest.reduce_axes}
+    dims = [check.index, *index_dims(check.cond)]
+    return any(steps & free_symbols(d) for d in dims)
 
 
 def lane_reduction(nest: Nest) -> list[Stmt]:
@@ -448,7 +468,9 @@ def lane_sum(nest: Nest, combine: str, dtype: DType, leading: Sequence[LoopAxis]
         value = rebuild(term, lambda x: None, lambda d: substitute(d, at))
         store: Stmt = Store("lane_acc", (u, v), accumulate(
             combine, Load("lane_acc", (u, v), dtype), cast(value, dtype)))  # fmt: skip
-        inner = [store] if vectors == 1 else [loop("unroll", u, 0, vectors, [store])]  # type: ignore[arg-type]
+        inner: list[Stmt] = [*checked(nest, at), store]
+        if vectors > 1:
+            inner = [loop("unroll", u, 0, vectors, inner)]  # type: ignore[arg-type]
         return [loop("vector", v, 0, n, inner, active=active)]
 
     v = names.fresh("v", 0, n - 1)
@@ -547,5 +569,6 @@ class _Extreme:
             better = better | (apply("isnan", x) & apply("not", apply("isnan", best)))
         k = self.nest.reduce_axes[0].index if self.nest.reduce_axes else 0
         place = Load("place", at, int64)
-        return [Store("place", at, Select(better, Index(k), place)),
+        return [*checked(self.nest, values),
+                Store("place", at, Select(better, Index(k), place)),
                 Store("best", at, Select(better, x, best))]  # fmt: skip

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...dims import Dim, total
-from ...errors import ShapeError
-from ..ir import Value
+from ...errors import ConfigError, ShapeError
+from ..ir import CALLS, Value
 from .base import as_value, graph_function, make, normal_axes, normal_axis, promoted
-from .shape import Slice, as_shape, broadcast_to, concat, expand_dims, reshape
+from .shape import Slice, as_shape, broadcast_to, concat, expand_dims, reshape, transpose
 
 
 @graph_function("split")
@@ -77,3 +77,117 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Value:
     starts = tuple(d - 1 if k in axes else 0 for k, d in enumerate(v.shape))
     steps = tuple(-1 if k in axes else 1 for k in range(v.ndim))
     return make(Slice(starts, v.shape, steps), v) if axes else v
+
+
+@graph_function("depth_to_space")
+def depth_to_space(x: Any, block: int, mode: str = "DCR") -> Value:
+    """[n, c, h, w] -> [n, c / block**2, h * block, w * block], blocks of pixels out of channels.
+
+    The channels are (block row, block column, channel) with `mode` "DCR", depth first, and
+    (channel, block row, block column) with "CRD", which PyTorch calls pixel_shuffle.
+    """
+    v, n = _image(x, block, "depth_to_space"), int(block)
+    batch, channels, h, w = v.shape
+    if isinstance(channels, int) and channels % (n * n):
+        raise ShapeError(f"depth_to_space: {channels} channels of {v.type} do not divide into "
+                         f"blocks of {n} x {n}")  # fmt: skip
+    depth = channels // (n * n)
+    if mode == "DCR":
+        apart, order = reshape(v, (batch, n, n, depth, h, w)), (0, 3, 4, 1, 5, 2)
+    elif mode == "CRD":
+        apart, order = reshape(v, (batch, depth, n, n, h, w)), (0, 1, 4, 2, 5, 3)
+    else:
+        raise ConfigError(f'depth_to_space: mode must be "DCR" or "CRD", not {mode!r}')
+    return reshape(transpose(apart, order), (batch, depth, h * n, w * n))
+
+
+@graph_function("space_to_depth")
+def space_to_depth(x: Any, block: int) -> Value:
+    """[n, c, h, w] -> [n, block**2 * c, h / block, w / block]: every block of pixels becomes
+    channels, in the order (block row, block column, channel)."""
+    v, n = _image(x, block, "space_to_depth"), int(block)
+    batch, channels, h, w = v.shape
+    if any(isinstance(d, int) and d % n for d in (h, w)):
+        raise ShapeError(f"space_to_depth: {v.type} does not divide into blocks of {n} x {n}")
+    apart = reshape(v, (batch, channels, h // n, n, w // n, n))
+    return reshape(transpose(apart, (0, 3, 5, 1, 2, 4)),
+                   (batch, channels * (n * n), h // n, w // n))  # fmt: skip
+
+
+def _image(x: Any, block: int, what: str) -> Value:
+    v = as_value(x)
+    if v.ndim != 4:
+        raise ShapeError(f"{what}: values are [batch, channels, height, width], not {v.type}")
+    if block < 1:
+        raise ConfigError(f"{what}: the block must be positive, not {block}")
+    return v
+
+
+@graph_function("channel_shuffle")
+def channel_shuffle(x: Any, groups: int) -> Value:
+    """[n, c, ...] with its channels dealt out anew: the first of every group, the second of every
+    group, ... (Zhang et al. 2018, ShuffleNet)."""
+    v = as_value(x)
+    if v.ndim < 2 or groups < 1 or (isinstance(v.shape[1], int) and v.shape[1] % groups):
+        raise ShapeError(f"channel_shuffle: {v.type} has no channels that make {groups} groups")
+    batch, channels, *spatial = v.shape
+    apart = reshape(v, (batch, groups, channels // groups, *spatial))
+    return reshape(transpose(apart, (0, 2, 1, *range(3, v.ndim + 1))), v.shape)
+
+
+@graph_function("tril")
+def tril(x: Any, k: Any = 0) -> Value:
+    """x [..., m, n] with zeros above its k-th diagonal; k is a number or a scalar value."""
+    return _triangle(x, k, upper=False)
+
+
+@graph_function("triu")
+def triu(x: Any, k: Any = 0) -> Value:
+    """x [..., m, n] with zeros below its k-th diagonal; k is a number or a scalar value."""
+    return _triangle(x, k, upper=True)
+
+
+def _triangle(x: Any, k: Any, upper: bool) -> Value:
+    v = as_value(x)
+    if v.ndim < 2:
+        raise ShapeError(f"a triangle needs two axes or more, the value is {v.type}")
+    m, n = v.shape[-2:]
+    iota, owner = CALLS["iota"], v.node.owner
+    diagonal = iota((1, n), 1, owner=owner) - iota((m, 1), 0, owner=owner)
+    kept = diagonal >= k if upper else diagonal <= k
+    return CALLS["where"](kept, v, 0)  # type: ignore[no-any-return]
+
+
+@graph_function("compress")
+def compress(x: Any, condition: Sequence[bool], axis: int | None = None) -> Value:
+    """The slices of x along `axis` (None: the elements of x in order) where `condition`, bools known
+    now, holds; slices it says nothing of are left out, as in NumPy."""
+    v = as_value(x)
+    if axis is None:
+        v, axis = reshape(v, (-1,)), 0
+    at = normal_axis(axis, v.ndim)
+    chosen = np.flatnonzero(np.asarray(condition, bool))
+    size = v.shape[at]
+    if chosen.size and isinstance(size, int) and chosen[-1] >= size:
+        raise ShapeError(f"compress: the condition chooses place {chosen[-1]} of axis {at} of "
+                         f"{v.type}")  # fmt: skip
+    return CALLS["gather"](v, chosen.astype(np.int64), at)  # type: ignore[no-any-return]
+
+
+@graph_function("center_crop_pad")
+def center_crop_pad(x: Any, shape: Sequence[int], axes: Sequence[int] | None = None) -> Value:
+    """x brought to the sizes `shape` on `axes` (None: all): the middle of what is too long, zeros
+    around what is too short. An odd one is cut, or added, at the end."""
+    v = as_value(x)
+    chosen = range(v.ndim) if axes is None else [normal_axis(a, v.ndim) for a in axes]
+    if len(chosen) != len(shape) or len(set(chosen)) != len(chosen):
+        raise ShapeError(f"center_crop_pad: {len(shape)} sizes for axes {axes} of {v.type}")
+    before, after = [0] * v.ndim, [0] * v.ndim
+    for k, size in zip(chosen, shape):
+        old = v.shape[k]
+        if not isinstance(old, int):
+            raise ShapeError(f"center_crop_pad: axis {k} of {v.type} must be a number")
+        more = int(size) - old
+        before[k] = more // 2 if more >= 0 else -(-more // 2)
+        after[k] = more - before[k]
+    return CALLS["pad"](v, before, after)  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ import numpy as np
 from ...algorithm import Compute, axis
 from ...dims import Dim, product, show
 from ...dtypes import Array
-from ...errors import ConfigError, DTypeError, ShapeError
+from ...errors import DTypeError, ShapeError
 from ..ir import Shape, TensorType, Value
 from .base import Operand, graph_function, make, promoted, sample
 from .windows import Windowed, concrete, per_axis, resolve_padding
@@ -305,7 +305,8 @@ def weight_grad(op: Convolution, x: Value, g: Value, kernel: Shape) -> Value:
     return make(ConvWeightGrad(**_geometry(op), kernel=concrete(kernel)), x, g)
 
 
-def _arguments(x: Any, w: Any, what: str) -> tuple[Value, Value]:
+def convolved(x: Any, w: Any, what: str) -> tuple[Value, Value]:
+    """Values and weights of one dtype. ShapeError where their axes do not fit each other."""
     a, b = promoted(x, w)
     if a.ndim < 3 or b.ndim != a.ndim:
         raise ShapeError(f"{what}: values are [batch, channels, *spatial] and weights have as many "
@@ -320,51 +321,19 @@ def conv(
 ) -> Value:  # fmt: skip
     """Convolution of x [n, c, *spatial] with w [o, c/groups, *window] -> [n, o, *positions].
 
-    `padding`: "valid", "same", an int, or per axis an int or a pair (before, after).
+    `padding`: "valid", "same", "same_lower", an int, or per axis an int or a pair (before, after).
     """
-    a, b = _arguments(x, w, "conv")
+    a, b = convolved(x, w, "conv")
     rank = a.ndim - 2
     s, d = per_axis(strides, rank, "strides"), per_axis(dilations, rank, "dilations")
-    kernel = _kernel(b)
+    kernel = window_of(b)
     before, after = resolve_padding(padding, a.shape[2:], kernel, s, d)
     return make(Conv(s, before, after, d, int(groups)), a, b)
 
 
-def _kernel(w: Value) -> tuple[int, ...]:
+def window_of(w: Value) -> tuple[int, ...]:
+    """The sizes of the window of weights. ShapeError where they are no numbers."""
     kernel = concrete(w.shape[2:])
     if len(kernel) != w.ndim - 2:
         raise ShapeError(f"a window needs sizes that are numbers: weights are {w.type}")
     return kernel
-
-
-@graph_function("conv_transpose")
-def conv_transpose(
-    x: Any, w: Any, strides: int | Sequence[int] = 1, padding: Any = "valid",
-    output_padding: int | Sequence[int] = 0, dilations: int | Sequence[int] = 1, groups: int = 1,
-) -> Value:  # fmt: skip
-    """Transposed convolution of x [n, c, *positions] with w [c, o/groups, *window].
-
-    The result [n, o, *spatial] has `(positions - 1) * stride - padding + span + output_padding` on
-    each axis, `span` being what a window covers; with padding "same" that is positions * stride.
-    """
-    a, b = _arguments(x, w, "conv_transpose")
-    rank = a.ndim - 2
-    s, d = per_axis(strides, rank, "strides"), per_axis(dilations, rank, "dilations")
-    extra = (output_padding,) * rank if isinstance(output_padding, int) else tuple(output_padding)
-    if len(extra) != rank or any(not 0 <= e < k for e, k in zip(extra, s)):
-        raise ConfigError(f"output_padding {output_padding!r} must be below the stride {s}")
-    kernel = _kernel(b)
-    span = tuple((k - 1) * e + 1 for k, e in zip(kernel, d))
-    before: Shape
-    after: Shape
-    if padding == "same":
-        total = [max(n - k, 0) for n, k in zip(span, s)]
-        extra = tuple(max(k - n, 0) for n, k in zip(span, s))
-        before, after = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    else:
-        before, after = resolve_padding(padding, a.shape[2:], kernel, s, d)
-    spatial = tuple(
-        (n - 1) * k - lo - hi + m + e
-        for n, k, lo, hi, m, e in zip(a.shape[2:], s, before, after, span, extra)
-    )
-    return make(ConvInputGrad(s, before, after, d, int(groups), spatial), a, b)

@@ -118,3 +118,12 @@ def ones_like(x: Any) -> Value:
     """Ones of x's type."""
     v = as_value(x)
     return full(v.shape, 1, v.dtype, v.node.owner)
+
+
+@graph_function("eye")
+def eye(rows: Any, columns: Any = None, k: int = 0, dtype: Any = float32,
+        owner: Interner | None = None) -> Value:  # fmt: skip
+    """[rows, columns] (None: as many as rows) with ones on the k-th diagonal, zeros elsewhere."""
+    m, n = as_shape((rows, rows if columns is None else columns))
+    diagonal = iota((1, n), 1, owner=owner) - iota((m, 1), 0, owner=owner)
+    return CALLS["cast"](CALLS["eq"](diagonal, k), dtype)  # type: ignore[no-any-return]

@@ -382,10 +382,19 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Value:
 
 
 @graph_function("one_hot")
-def one_hot(indices: Any, depth: Any, dtype: Any = float32) -> Value:
-    """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
+def one_hot(
+    indices: Any, depth: Any, dtype: Any = float32, axis: int = -1, on: Any = 1, off: Any = 0
+) -> Value:
+    """`on` at the index and `off` elsewhere, along a new axis of size `depth` at `axis`. An index
+    outside 0..depth-1 is nowhere. `on` and `off` are numbers or scalar values."""
     v = as_value(indices)
-    return make(OneHot(as_shape(depth)[0], as_dtype(dtype)), v)
+    plain = all(isinstance(x, int | float) and x == y for x, y in ((on, 1), (off, 0)))
+    made = make(OneHot(as_shape(depth)[0], as_dtype(dtype) if plain else as_dtype("bool")), v)
+    if not plain:
+        made = CALLS["cast"](alg.where(made, as_value(on, owner=v.node.owner), off), dtype)
+    at, last = normal_axis(axis, v.ndim + 1), v.ndim
+    order = (*range(at), last, *range(at, last))
+    return CALLS["transpose"](made, order)  # type: ignore[no-any-return]
 
 
 @graph_function("cumsum")

@@ -10,9 +10,9 @@ import numpy as np
 from ...algorithm import Compute, axis
 from ...dims import Dim
 from ...dtypes import Array
-from ...errors import DTypeError, ShapeError
+from ...errors import ConfigError, DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
-from .base import Op, Operand, broadcast_shapes, graph_function, make, promoted, sample
+from .base import Op, Operand, as_value, broadcast_shapes, graph_function, make, promoted, sample
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,118 @@ def matmul(a: Any, b: Any) -> Value:
             del shape[-2 + column]
         out = reshape(out, tuple(shape))
     return out
+
+
+@graph_function("gemm")
+def gemm(
+    a: Any, b: Any, c: Any = None, alpha: float = 1.0, beta: float = 1.0, trans_a: bool = False,
+    trans_b: bool = False,
+) -> Value:  # fmt: skip
+    """alpha * a @ b + beta * c for matrices, a and b transposed first where asked for; c broadcasts
+    to the product."""
+    x, y = promoted(a, b)
+    for v, name in ((x, "a"), (y, "b")):
+        if v.ndim != 2:
+            raise ShapeError(f"gemm: {name} must be a matrix, it is {v.type}")
+    x, y = x.mT if trans_a else x, y.mT if trans_b else y
+    out = matmul(x, y)
+    if alpha != 1:
+        out = out * as_scale(alpha, out)
+    if c is None or beta == 0:
+        return out
+    z = CALLS["cast"](as_value(c, out), out.dtype)
+    total = out + (z if beta == 1 else z * as_scale(beta, out))
+    if total.shape != out.shape:
+        raise ShapeError(f"gemm: c {z.type} does not broadcast to the product {out.type}")
+    return total
+
+
+def as_scale(factor: float, like: Value) -> float | int:
+    """A factor as a number for the dtype of `like`. ConfigError for a fraction of integers."""
+    if like.dtype.is_float:
+        return factor
+    if factor != int(factor):
+        raise ConfigError(f"gemm: {like.dtype} cannot be scaled by {factor}")
+    return int(factor)
+
+
+@dataclass(frozen=True)
+class Det(Op):
+    """The determinants of square matrices [..., n, n], n a number: by formula up to 3 x 3, else by
+    elimination with the largest pivot of each column."""
+
+    arity = 1
+    onnx = "Det"
+    samples = (sample((2, 2)), sample((4, 3, 3)), sample((1, 1)), sample((2, 5, 5)),
+               sample((3, 0, 0)), sample((4, 4), special=(0.0, 0.0, 0.0, 0.0), gradient=False),
+               sample((2, 2), special=(1.0, 2.0, 2.0, 4.0)))  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        if not x.dtype.computes or not x.dtype.is_float:
+            raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
+        if x.ndim < 2 or x.shape[-1] != x.shape[-2] or not isinstance(x.shape[-1], int):
+            raise ShapeError(f"{x} does not hold square matrices of a known size")
+        return TensorType(x.dtype, x.shape[:-2])
+
+    def expand(self, *xs: Value) -> Value:
+        (x,) = xs
+        n, lead = x.shape[-1], x.shape[:-2]
+        if n == 0:
+            return CALLS["full"](lead, 1, x.dtype, x.node.owner)  # type: ignore[no-any-return]
+        if n in (1, 2, 3):
+            return _small_det(x)
+        first = CALLS["full"](lead, 1, x.dtype, x.node.owner)
+        numbers = CALLS["iota"]((n,), owner=x.node.owner)
+        (_, det), _ = CALLS["scan"](_eliminated, (x, first), numbers)
+        return det  # type: ignore[no-any-return]
+
+    def ref(self, *xs: Array) -> Array:
+        return np.asarray(np.linalg.det(xs[0].astype(np.float64))).astype(xs[0].dtype)
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        return types[0].size * types[0].shape[-1]
+
+
+def _small_det(x: Value) -> Value:
+    """Leibniz's formula, for up to three rows."""
+    rows = [[x[..., i, j] for j in range(x.type.shape[-1])] for i in range(x.type.shape[-1])]  # type: ignore[arg-type]
+    if len(rows) == 1:
+        return rows[0][0]
+    if len(rows) == 2:
+        (a, b), (c, d) = rows
+        return a * d - b * c
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+def _eliminated(carry: tuple[Value, Value], k: Value) -> tuple[tuple[Value, Value], None]:
+    """Step k of Gaussian elimination: the rest of the matrix, and the product of the pivots."""
+    x, det = carry
+    n = x.shape[-1]
+    gather, where, owner = CALLS["gather"], CALLS["where"], x.node.owner
+    rows = CALLS["iota"]((n,), owner=owner)
+    column = gather(x, k, -1)
+    score = where(rows >= k, abs(column), -1.0)
+    at = CALLS["expand_dims"](CALLS["argmax"](score, -1), -1)
+    pivot_row = CALLS["take_along_axis"](
+        x, CALLS["broadcast_to"](CALLS["expand_dims"](at, -1), (*x.shape[:-2], 1, n)), -2
+    )
+    old_row = CALLS["expand_dims"](gather(x, k, -2), -2)
+    chosen = CALLS["expand_dims"](CALLS["eq"](rows, at), -1)
+    here = CALLS["expand_dims"](CALLS["eq"](rows, k), -1)
+    swapped = where(here, pivot_row, where(chosen, old_row, x))
+    pivot = gather(pivot_row, k, -1)
+    safe = where(CALLS["eq"](pivot, 0.0), 1.0, pivot)
+    below = CALLS["expand_dims"](rows > k, -1)
+    factor = CALLS["expand_dims"](gather(swapped, k, -1) / safe, -1)
+    rest = where(below, swapped - factor * pivot_row, swapped)
+    turned = where(CALLS["eq"](at, k), 1.0, -1.0)
+    step = CALLS["cast"](CALLS["squeeze"](turned, -1), x.dtype) * CALLS["squeeze"](pivot, -1)
+    return (rest, det * step), None
+
+
+@graph_function("det")
+def det(x: Any) -> Value:
+    """The determinants of the square matrices [..., n, n] that x holds; n is a number."""
+    return make(Det(), as_value(x))

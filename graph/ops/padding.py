@@ -15,7 +15,8 @@ from ...errors import ConfigError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
 from .base import Operand, as_value, graph_function, make, sample
 from .indexing import ScatterAdd
-from .shape import Movement, Pad, Slice, _concrete, as_shape
+from .shape import Movement, Pad, Slice, as_shape
+from .windows import concrete
 
 MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 _WIDE = {"before": (7, 0), "after": (3, 9)}
@@ -105,7 +106,7 @@ class PadFrom(Movement):
         return alg.minimum(forth, back)  # type: ignore[no-any-return]
 
     def ref(self, *xs: Array) -> Array:
-        width = list(zip(_concrete(self.before), _concrete(self.after)))
+        width = list(zip(concrete(self.before), concrete(self.after)))
         return np.pad(xs[0], width, self.mode)  # type: ignore[call-overload]
 
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, IndexLike, axis, extreme
-from ...dims import Dim, maximum, minimum, show
+from ...dims import Dim, maximum, minimum, product, show
 from ...dtypes import Array, DType, float32, int32, int64, uint8
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
 from .base import Operand, as_value, graph_function, make, sample
-from .windows import Windowed, both, concrete, per_axis, resolve_padding
+from .shape import as_shape
+from .windows import Windowed, both, ceil_padding, concrete, per_axis, resolve_padding
 
 _HALF: dict[str, Any] = {"strides": (2, 2), "pads_before": (0, 0), "pads_after": (0, 0),
                          "dilations": (1, 1), "window": (2, 2)}  # fmt: skip
@@ -67,9 +68,13 @@ class Pooling(Windowed, abstract=True):
 
     def windows_ref(self, x: Array, fill: float) -> Array:
         """For references: [batch, channels, *positions, taps of the window in one axis]."""
+        return self.taps_ref(self.pad_ref(x, fill))
+
+    def taps_ref(self, padded: Array) -> Array:
+        """For references: `windows_ref` of values that are padded already."""
         spatial = tuple(range(2, 2 + self.rank))
         view: Array = np.lib.stride_tricks.sliding_window_view(
-            self.pad_ref(x, fill), self.covered(self.window), spatial
+            padded, self.covered(self.window), spatial
         )
         view = view[(slice(None), slice(None), *(slice(None, None, s) for s in self.strides),
                      *(slice(None, None, d) for d in self.dilations))]  # fmt: skip
@@ -316,13 +321,16 @@ class SumPoolGrad(Pooling):
 
 @dataclass(frozen=True)
 class PoolCount(Pooling):
-    """[1, 1, *positions] of `dtype`: how many taps of each window are not padding."""
+    """[1, 1, *positions] of `dtype`: how many taps of each window are not padding; of the padding
+    so many positions count nevertheless as `counted` says before and after each axis."""
 
     spatial: Shape
     dtype: DType = float32
+    counted: tuple[Shape, Shape] = ((), ())
     arity = 0
     differentiable = False
-    samples = tuple(sample(spatial=shape[2:], **geometry) for shape, geometry, _ in _GEOMETRIES)
+    samples = (*(sample(spatial=shape[2:], **geometry) for shape, geometry, _ in _GEOMETRIES),
+               sample(spatial=(7, 6), **_DILATED, counted=((1, 0), (0, 1))))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
         return self.positions(TensorType(self.dtype, (1, 1, *self.spatial)))
@@ -330,17 +338,27 @@ class PoolCount(Pooling):
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         axes = tuple(axis(d) for d in out.shape)
         value: Expr = Const(1, int64)
+        none = (0,) * self.rank
+        before, after = (given or none for given in self.counted)
         for k, (a, size) in enumerate(zip(axes[2:], self.spatial)):
             d = self.dilations[k]
-            first = a.index * self.strides[k] - self.pads_before[k]
+            first = a.index * self.strides[k] - self.pads_before[k] + before[k]
             skipped = maximum(d - 1 - first, 0) // d
-            reached = minimum(size - first + (d - 1), self.window[k] * d) // d
+            reached = (
+                minimum(size + before[k] + after[k] - first + (d - 1), self.window[k] * d) // d
+            )
             value = value * Index(reached - skipped)
         return Compute(axes, (), None, alg.cast(value, self.dtype))
 
     def ref(self, *xs: Array) -> Array:
-        ones = np.ones((1, 1, *concrete(self.spatial)), self.dtype.numpy)
-        return np.asarray(self.windows_ref(ones, 0).sum(-1))
+        ones = self.pad_ref(np.ones((1, 1, *concrete(self.spatial)), self.dtype.numpy))
+        for k, (before, after) in enumerate(zip(*self.counted)):
+            first = concrete(self.pads_before)[k]
+            line = np.moveaxis(ones, k + 2, 0)
+            line[first - before : first] = line[first : first + 1]
+            end = first + concrete(self.spatial)[k]
+            line[end : end + after] = line[first : first + 1]
+        return np.asarray(self.taps_ref(ones).sum(-1))
 
 
 def _geometry(op: Pooling) -> dict[str, Any]:
@@ -348,9 +366,11 @@ def _geometry(op: Pooling) -> dict[str, Any]:
             "dilations": op.dilations, "window": op.window}  # fmt: skip
 
 
-def _arguments(
-    x: Any, window: Any, strides: Any, padding: Any, dilations: Any, what: str
-) -> tuple[Value, dict[str, Any]]:
+def pooled(
+    x: Any, window: Any, strides: Any, padding: Any, dilations: Any, ceil_mode: bool, what: str
+) -> tuple[Value, dict[str, Any], Shape]:
+    """A value, the attributes of a `Pooling` over it, and the padding after it without what
+    `ceil_mode` adds."""
     v = as_value(x)
     rank = v.ndim - 2
     if rank < 1:
@@ -359,38 +379,97 @@ def _arguments(
     steps = size if strides is None else per_axis(strides, rank, "strides")
     apart = per_axis(dilations, rank, "dilations")
     before, after = resolve_padding(padding, v.shape[2:], size, steps, apart)
-    return v, {"strides": steps, "pads_before": before, "pads_after": after, "dilations": apart,
-               "window": size}  # fmt: skip
+    wide = ceil_padding(v.shape[2:], size, steps, apart, before, after) if ceil_mode else after
+    return v, {"strides": steps, "pads_before": before, "pads_after": wide, "dilations": apart,
+               "window": size}, after  # fmt: skip
 
 
 @graph_function("max_pool")
 def max_pool(
     x: Any, window: int | Sequence[int], strides: int | Sequence[int] | None = None,
-    padding: Any = "valid", dilations: int | Sequence[int] = 1,
+    padding: Any = "valid", dilations: int | Sequence[int] = 1, ceil_mode: bool = False,
 ) -> Value:  # fmt: skip
     """The largest element of every window of x [n, c, *spatial]. `strides` None: the window's
-    size. `padding` as for `conv`; padding never wins."""
-    v, geometry = _arguments(x, window, strides, padding, dilations, "max_pool")
+    size. `padding` as for `conv`; padding never wins. With `ceil_mode` positions that are left
+    over at the end get a window of what there is."""
+    v, geometry, _ = pooled(x, window, strides, padding, dilations, ceil_mode, "max_pool")
     return make(MaxPool(**geometry), v)
 
 
 @graph_function("average_pool")
 def average_pool(
     x: Any, window: int | Sequence[int], strides: int | Sequence[int] | None = None,
-    padding: Any = "valid", count_include_pad: bool = False,
+    padding: Any = "valid", count_include_pad: bool = False, dilations: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
 ) -> Value:  # fmt: skip
     """The mean of every window of x [n, c, *spatial] (floats). Padding counts as zeros with
-    `count_include_pad`, otherwise only real elements are averaged."""
-    v, geometry = _arguments(x, window, strides, padding, 1, "average_pool")
+    `count_include_pad`, otherwise only real elements are averaged. With `ceil_mode` positions that
+    are left over at the end get a window of what there is."""
+    v, geometry, after = pooled(x, window, strides, padding, dilations, ceil_mode, "average_pool")
     if not v.dtype.is_float:
         raise DTypeError(f"average_pool: not defined for {v.dtype}", "cast to float32 first")
     total = make(SumPool(**geometry), v)
-    padded = any(p != 0 for p in (*geometry["pads_before"], *geometry["pads_after"]))
-    if count_include_pad or not padded:
+    before, wide = geometry["pads_before"], geometry["pads_after"]
+    counted = (before, after) if count_include_pad else ((), ())  # what ceil_mode adds never counts
+    if all(p == 0 for p in (*before, *wide)) or (count_include_pad and wide == after):
         return total * (1.0 / prod(geometry["window"]))  # type: ignore[no-any-return]
-    count = PoolCount(**geometry, spatial=v.shape[2:], dtype=v.dtype)
+    count = PoolCount(**geometry, spatial=v.shape[2:], dtype=v.dtype, counted=counted)
     reciprocal: Value = 1.0 / v.node.owner.node(count, ()).outputs[0]
     return total * reciprocal
+
+
+@graph_function("max_pool_with_indices")
+def max_pool_with_indices(
+    x: Any, window: int | Sequence[int], strides: int | Sequence[int] | None = None,
+    padding: Any = "valid", dilations: int | Sequence[int] = 1, ceil_mode: bool = False,
+    column_major: bool = False,
+) -> tuple[Value, Value]:  # fmt: skip
+    """What `max_pool` gives, and where each comes from: the number (int64) of the element within
+    its channel, counted along the last axis first, or with `column_major` along the first one. Of
+    equals the first in row-major order counts."""
+    v, geometry, _ = pooled(x, window, strides, padding, dilations, ceil_mode, "max_pool")
+    largest, tap = make(MaxPool(**geometry), v), make(MaxPoolIndex(**geometry), v)
+    owner, size_of = v.node.owner, CALLS["size_of"]
+    places: list[Value] = []
+    for k, size in enumerate(v.shape[2:]):
+        inner = prod(geometry["window"][k + 1 :])
+        line = [1] * v.ndim
+        line[k + 2] = tap.shape[k + 2]  # type: ignore[call-overload]
+        start = CALLS["iota"](line, k + 2, owner=owner) * geometry["strides"][k]
+        first = geometry["pads_before"][k]
+        start = start - (first if isinstance(first, int) else size_of(first, owner))
+        at = tap // inner % geometry["window"][k] * geometry["dilations"][k] + start
+        last = size - 1 if isinstance(size, int) else size_of(size - 1, owner)
+        places.append(alg.maximum(alg.minimum(at, last), 0))
+    order = range(len(places) - 1, -1, -1) if column_major else range(len(places))
+    flat: Any = 0
+    for k in order:
+        size = v.shape[k + 2]
+        flat = flat * (size if isinstance(size, int) else size_of(size, owner)) + places[k]
+    return largest, flat
+
+
+@graph_function("max_unpool")
+def max_unpool(x: Any, indices: Any, shape: Sequence[Any]) -> Value:
+    """[n, c, *shape] of zeros with the elements of x [n, c, *positions] at the places within their
+    channel that `indices`, as of `max_pool_with_indices`, name; of several the last one stays."""
+    v = as_value(x)
+    at = as_value(indices, v)
+    if v.ndim < 3 or at.shape != v.shape or not at.dtype.is_integer:
+        raise ShapeError(f"max_unpool: {at.type} are not indices for {v.type}")
+    spatial = as_shape(shape)
+    reshape, plane = CALLS["reshape"], product(spatial)
+    number = CALLS["iota"]((v.shape[0], v.shape[1]), 1, owner=v.node.owner)
+    number = number + CALLS["iota"]((v.shape[0], 1), 0, owner=v.node.owner) * (
+        v.shape[1] if isinstance(v.shape[1], int) else CALLS["size_of"](v.shape[1], v.node.owner)
+    )
+    size = plane if isinstance(plane, int) else CALLS["size_of"](plane, v.node.owner)
+    inside = CALLS["check"](CALLS["cast"](at, int64), (at >= 0) & (at < size),
+                            "max_unpool: an index is outside of its channel")  # fmt: skip
+    whole = inside + reshape(number * size, (*v.shape[:2], *[1] * (v.ndim - 2)))
+    zeros = CALLS["full"]((v.shape[0] * v.shape[1] * plane,), 0, v.dtype, v.node.owner)
+    made = CALLS["scatter"](zeros, reshape(whole, (-1,)), reshape(v, (-1,)))
+    return reshape(made, (*v.shape[:2], *spatial))  # type: ignore[no-any-return]
 
 
 @graph_function("global_max_pool")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Axis, Const, Expr, Index
-from ...dims import Dim, DimExpr, bounds, ceildiv, maximum, show
+from ...dims import Dim, DimExpr, bounds, ceildiv, maximum, minimum, show
 from ...dtypes import Array, int64
 from ...errors import ConfigError, ShapeError
 from ..ir import Shape, TensorType
@@ -181,17 +181,19 @@ def resolve_padding(
     """Positions added before and after each spatial axis.
 
     `padding` is "valid" (none), "same" (as many windows as ceil(size / stride), the odd position
-    after, as TensorFlow does), one int, or per axis an int or a pair (before, after).
+    after, as TensorFlow does), "same_lower" (the odd position before), one int, or per axis an int
+    or a pair (before, after).
     """
     rank = len(spatial)
     if padding == "valid":
         return (0,) * rank, (0,) * rank
-    if padding == "same":
+    if padding in ("same", "same_lower"):
         total = [same_padding(*a) for a in zip(spatial, kernel, strides, dilations)]
-        before = tuple(t // 2 for t in total)
-        return before, tuple(t - b for t, b in zip(total, before))
+        return halves(total, padding)
     if isinstance(padding, str):
-        raise ConfigError(f'padding {padding!r} is not known: "valid", "same" or numbers')
+        raise ConfigError(
+            f'padding {padding!r} is not known: "valid", "same", "same_lower" or numbers'
+        )
     given = (padding,) * rank if isinstance(padding, int | np.integer) else tuple(padding)
     pairs = [(p, p) if isinstance(p, int | np.integer | DimExpr) else tuple(p) for p in given]
     if len(pairs) != rank or any(len(p) != 2 for p in pairs):
@@ -201,6 +203,26 @@ def resolve_padding(
             raise ConfigError(f"padding {padding!r} must be whole numbers")
     whole = [tuple(n if isinstance(n, DimExpr) else int(n) for n in p) for p in pairs]
     return tuple(p[0] for p in whole), tuple(p[1] for p in whole)
+
+
+def ceil_padding(
+    spatial: Shape, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
+    before: Shape, after: Shape,
+) -> Shape:  # fmt: skip
+    """Padding after each axis with which the positions that are left over get a window too. It
+    begins within the values or the padding before them, as in PyTorch and ONNX."""
+    out: list[Dim] = []
+    for size, k, s, d, first, last in zip(spatial, kernel, strides, dilations, before, after):
+        span = (k - 1) * d + 1
+        windows = minimum(ceildiv(size + first + last - span, s) + 1, ceildiv(size + first, s))
+        out.append(maximum((windows - 1) * s + span - size - first, 0))
+    return tuple(out)
+
+
+def halves(total: Sequence[Dim], padding: str) -> tuple[Shape, Shape]:
+    """Padding in all divided among both sides; "same_lower" puts the odd position before."""
+    less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    return (more, less) if padding == "same_lower" else (less, more)
 
 
 def same_padding(size: Dim, kernel: int, stride: int, dilation: int) -> Dim:

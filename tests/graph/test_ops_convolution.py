@@ -11,6 +11,7 @@ from flowmill.errors import ConfigError, DTypeError, ShapeError
 from flowmill.graph.definition import Graph, input
 from flowmill.graph.ir import TensorType
 from flowmill.graph.ops import convolution as cv
+from flowmill.graph.ops.transposed import conv_transpose
 
 from . import oracle
 
@@ -126,7 +127,7 @@ def test_transpose_undoes_the_shape(strides, padding, extra):
     with Graph():
         x = input("x", ("n", 4, "h", 6), float64)
         w = input("w", (4, 3, 3, 2), float64)
-        y = cv.conv_transpose(x, w, strides, padding, extra)
+        y = conv_transpose(x, w, strides, padding, extra)
         back = cv.conv(y, w, strides, padding) if padding != "same" else None
     assert y.shape[1] == 3
     if padding == "same":
@@ -139,8 +140,54 @@ def test_transposed_known_answer():
     x = np.array([[[1.0, 2.0, 3.0]]])
     w = np.array([[[1.0, 10.0]]])
     with Graph():
-        y = cv.conv_transpose(input("x", x.shape, float64), input("w", w.shape, float64), 2)
+        y = conv_transpose(input("x", x.shape, float64), input("w", w.shape, float64), 2)
     assert np.array_equal(y.node.op.ref(x, w), [[[1, 10, 2, 20, 3, 30]]])
+
+
+def placed(x, w, strides, dilations, groups, before, sizes):
+    """Transposed convolution by its definition: windows added at their places, zeros elsewhere."""
+    n, c, *positions = x.shape
+    per = w.shape[1]
+    out = np.zeros((n, per * groups, *(b + s + 99 for b, s in zip(before, sizes))))
+    for at in np.ndindex(*positions):
+        for tap in np.ndindex(*w.shape[2:]):
+            place = tuple(i * s + t * d for i, s, t, d in zip(at, strides, tap, dilations))
+            for k in range(c):
+                o = k // (c // groups) * per
+                part = x[(slice(None), k, *at)][:, None] * w[(k, slice(None), *tap)]
+                out[(slice(None), slice(o, o + per), *place)] += part
+    return out[(..., *(slice(b, b + s) for b, s in zip(before, sizes)))]
+
+
+@pytest.mark.parametrize("x, w, options, before, sizes", [
+    ((2, 4, 3, 5), (4, 3, 3, 2), {"strides": (2, 3), "padding": 1}, (1, 1), (5, 12)),
+    ((1, 4, 5), (4, 1, 3), {"strides": 2, "groups": 4, "output_padding": 1}, (0,), (12,)),
+    ((1, 2, 4), (2, 3, 2), {"dilations": 3, "output_padding": 2}, (0,), (9,)),
+    ((1, 2, 4), (2, 3, 2), {"dilations": 3, "padding": 1, "output_padding": 2}, (1,), (7,)),
+    ((1, 2, 3, 3), (2, 2, 3, 3), {"strides": (3, 2), "output_shape": (10, 8)}, (0, 0), (10, 8)),
+    ((1, 2, 3, 3), (2, 2, 3, 3), {"strides": 2, "output_shape": (6, 5),
+                                  "padding": "same_lower"}, (1, 1), (6, 5)),
+    ((1, 2, 3, 3), (2, 2, 3, 3), {"strides": 2, "padding": "same"}, (0, 0), (6, 6)),
+    ((1, 2, 3, 3), (2, 2, 3, 3), {"strides": 2, "padding": "same_lower"}, (1, 1), (6, 6)),
+    ((1, 2, 2, 3, 2), (2, 2, 2, 2, 3), {"strides": (1, 2, 3), "dilations": (2, 1, 1)},
+     (0, 0, 0), (4, 6, 6)),
+])  # fmt: skip
+def test_transposed_is_its_definition(x, w, options, before, sizes):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(x), rng.standard_normal(w)
+    with Graph():
+        vx, vw = input("x", x, float64), input("w", w, float64)
+        y = conv_transpose(vx, vw, **options)
+    rank = len(x) - 2
+
+    def each(name):
+        given = options.get(name, 1)
+        return (given,) * rank if isinstance(given, int) else given
+
+    expected = placed(a, b, each("strides"), each("dilations"), options.get("groups", 1), before,
+                      sizes)  # fmt: skip
+    assert y.shape[2:] == sizes
+    np.testing.assert_allclose(oracle.interpret([y], {vx: a, vw: b})[0], expected, atol=1e-12)
 
 
 def test_flops_count_multiplications_and_additions():
@@ -167,8 +214,10 @@ def test_flops_count_multiplications_and_additions():
      "padding is negative"),
     (lambda: cv.conv(input("x", (1, 4, 8), "float16"), input("w", (3, 4, 3), "float16")),
      DTypeError, "not defined for float16"),
-    (lambda: cv.conv_transpose(input("x", (1, 4, 8)), input("w", (4, 3, 3)), 2,
-                               output_padding=2), ConfigError, "must be below the stride"),
+    (lambda: conv_transpose(input("x", (1, 4, 8)), input("w", (4, 3, 3)), 2,
+                            output_padding=-1), ConfigError, "not below 0"),
+    (lambda: conv_transpose(input("x", (1, 4, 8)), input("w", (4, 3, 3)), output_shape=(3, 3)),
+     ShapeError, "must have 1 entries"),
 ])  # fmt: skip
 def test_errors(make, error, text):
     with Graph(), pytest.raises(error, match=re.escape(text)):

@@ -64,8 +64,9 @@ def cases() -> tuple[Case, ...]:
     return tuple(found)
 
 
-def scope(model: onnx.ModelProto) -> str | None:
+def scope(case: Case) -> str | None:
     """None where a model is made of plain tensors and operators of ai.onnx; else what it needs."""
+    model = onnx.load(case.path)
     for domain in (o.domain for o in model.opset_import):
         if domain not in ("", "ai.onnx"):
             return f"domain {domain}"

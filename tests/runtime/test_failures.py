@@ -50,6 +50,29 @@ def test_gather_out_of_range(level, threads):
 
 
 @BOTH
+@pytest.mark.parametrize("reduce", [
+    fm.sum, lambda x: fm.sum(x, 0), lambda x: fm.sum(x, 1), lambda x: fm.max(x, 0),
+    lambda x: fm.argmax(x, 1), lambda x: fm.argmin(x, 0),
+])  # fmt: skip
+def test_out_of_range_within_a_reduction(level, reduce):
+    """What a reduction reads is looked up where it is summed."""
+    with Graph() as g:
+        x, at = fm.input("x", (20, 7)), fm.input("at", (300,), "int64")
+        y = reduce(fm.gather(x, at))
+    session = fm.Session(g, level=level)
+    table = np.arange(140, dtype=np.float32).reshape(20, 7) % 11
+    places = np.arange(300) % 20
+    taken = table[places]
+    with Graph() as plain:
+        expected = fm.Session(plain).run(reduce(fm.constant(taken)))
+    np.testing.assert_array_equal(session.run(y, {"x": table, "at": places}), expected)
+    places[177] = 33
+    failing(
+        session, y, {"x": table, "at": places}, "gather: index out of range at element [177, 0]"
+    )
+
+
+@BOTH
 @pytest.mark.parametrize("dtype", ["int8", "int32", "uint64"])
 def test_integer_division_by_zero(level, dtype):
     with Graph() as g:
