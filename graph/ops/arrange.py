@@ -155,7 +155,8 @@ def _triangle(x: Any, k: Any, upper: bool) -> Value:
     iota, owner = CALLS["iota"], v.node.owner
     diagonal = iota((1, n), 1, owner=owner) - iota((m, 1), 0, owner=owner)
     kept = diagonal >= k if upper else diagonal <= k
-    return CALLS["where"](kept, v, 0)  # type: ignore[no-any-return]
+    none = CALLS["full"]((), 0, v.dtype, owner)
+    return CALLS["where"](kept, v, none)  # type: ignore[no-any-return]
 
 
 @graph_function("compress")
