@@ -67,7 +67,7 @@ def export(
     _check_folder(so)
     chosen = _target(target)
     made = compile_library(Module.of(module), library_name(so), chosen, variables, weights,
-                           config.integer("level") if level is None else level,
+                           config.level(level),
                            f"{so.stem}.weights")  # fmt: skip
     files = _files(made, so, kinds, linker)
     if weights == "file":

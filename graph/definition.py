@@ -405,7 +405,11 @@ def initial_values(graph: Graph, seed: int | None = None,
         if callable(info.initial):
             entropy = [graph.seed if seed is None else seed, *name.encode()]
             shape = tuple(d for d in op.shape if isinstance(d, int))
-            made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+            try:
+                made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+            except MemoryError:
+                raise ConfigError(f'variable "{name}", {info.value.type}, is larger than memory',
+                                  f"{info.value.node.loc}") from None  # fmt: skip
             if made.shape != shape:
                 raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
             out[name] = np.ascontiguousarray(made, dtype=op.dtype.numpy)

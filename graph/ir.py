@@ -47,6 +47,7 @@ class Piece:
         return f"{self.axis}{'/' if self.part == 'outer' else '%'}{self.block}"
 
 
+_MOST_BYTES = 1 << 62  # what native code can count with room to spare
 Layout: TypeAlias = tuple[Piece, ...]
 Shape: TypeAlias = tuple[Dim, ...]
 
@@ -295,6 +296,8 @@ class Interner:
             for t in types:
                 if any(isinstance(d, int) and d < 0 for d in t.shape):
                     raise ShapeError(f"the result would be {t}: a size is negative")
+                if isinstance(t.nbytes, int) and t.nbytes > _MOST_BYTES:
+                    raise ShapeError(f"the result would be {t}: more than 2**62 bytes")
         except UserError as e:
             raise _located(e, op, inputs, loc) from None
         if layout is not None:

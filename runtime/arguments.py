@@ -12,7 +12,7 @@ import numpy as np
 
 from ..dims import evaluate, free_symbols, show
 from ..dtypes import Array
-from ..errors import DTypeError, FeedError, UserError
+from ..errors import DTypeError, FeedError, RunError, UserError
 from ..graph.ir import Value
 from .manifest import Area, Manifest, Symbol
 
@@ -62,14 +62,19 @@ def results(m: Manifest, dims: dict[str, int],
         shape = tuple(evaluate(d, dims) for d in a.shape)
         given = outputs[k] if outputs else None
         if given is None:
-            out.append(np.empty(shape, a.dtype.numpy))
+            try:
+                out.append(np.empty(shape, a.dtype.numpy))
+            except (MemoryError, ValueError):
+                raise RunError(f"the system gives no memory for a result {a.dtype}{list(shape)}"
+                               ) from None  # fmt: skip
             continue
         fits = (isinstance(given, np.ndarray) and given.shape == shape
                 and given.dtype == a.dtype.numpy and given.flags.c_contiguous
                 and given.flags.writeable)  # fmt: skip
         if not fits:
-            raise FeedError(f'out for "{a.name}" must be a writable, contiguous {a.dtype} '
-                            f"array of shape {list(shape)}")  # fmt: skip
+            which = "out" if len(m.outputs) == 1 else f"result {k} of out"
+            raise FeedError(f"{which} must be a writable, contiguous {a.dtype} array of shape "
+                            f"{list(shape)}")  # fmt: skip
         out.append(given)
     return out
 
@@ -88,10 +93,12 @@ def overlap(inputs: Sequence[Array], given: Sequence[Array | None]) -> None:
 
 def _as_array(a: Area, given: Any) -> Array:
     dtype = a.dtype.numpy
+    if isinstance(given, Value):
+        raise DTypeError(f'"{a.name}" was fed {given!r}, a value of a graph: feed an array')
     if isinstance(given, np.ndarray):
-        if given.dtype != dtype:
-            raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}: '
-                             f'use .astype("{a.dtype}")')  # fmt: skip
+        if given.dtype.newbyteorder("=") != dtype:
+            hint = f': use .astype("{a.dtype}")' if given.dtype.kind in "biuf" else ""
+            raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}{hint}')
         return np.require(given, dtype, ("C", "A"))
     try:
         raw = np.asarray(given)
@@ -99,12 +106,13 @@ def _as_array(a: Area, given: Any) -> Array:
         raise FeedError(f'"{a.name}" cannot be made an array: {e}') from None
     if raw.dtype == object or not (np.can_cast(raw.dtype, dtype, "same_kind") or
                                    (raw.dtype.kind in "iu" and dtype.kind in "iuf")):  # fmt: skip
-        raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {raw.dtype}')
-    made = np.require(raw, dtype, ("C", "A"))
-    if dtype.kind in "iu" and not np.array_equal(made, raw):
-        raise DTypeError(
-            f'"{a.name}" takes {a.dtype}, which cannot hold {raw.flat[(made != raw).argmax()]}'
-        )
+        what = "None" if given is None else str(raw.dtype)
+        raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {what}')
+    with np.errstate(over="ignore"):
+        made = np.require(raw, dtype, ("C", "A"))
+    lost = made != raw if dtype.kind in "iu" else np.isinf(made) & ~np.isinf(raw)
+    if lost.any():
+        raise DTypeError(f'"{a.name}" takes {a.dtype}, which cannot hold {raw[lost].flat[0]}')
     return made
 
 

@@ -227,7 +227,7 @@ class Executable:
             try:
                 outs = [_empty([d if d.__class__ is int else inputs[d[0]].shape[d[1]] for d in s], t)
                         for s, t in self._plan]  # fmt: skip
-            except (AttributeError, IndexError, ValueError):
+            except (AttributeError, IndexError, TypeError, ValueError):
                 return None
         if not self._uses_state:
             return outs if fast(*inputs, *outs) == 0 else None
@@ -268,7 +268,7 @@ class Executable:
             elif varying:
                 try:
                     out = _empty((*head, arrays[source].shape[axis], *tail), dtype)
-                except (AttributeError, IndexError, ValueError):
+                except (AttributeError, IndexError, TypeError, ValueError):
                     return None
             else:
                 out = _empty(fixed, dtype)

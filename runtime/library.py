@@ -23,7 +23,6 @@ from ..codegen.interface import ABI, CODE, OPTION, SITE_CODES
 from ..dtypes import Array
 from ..errors import (
     CheckpointError,
-    ConfigError,
     ExportError,
     FeedError,
     FetchError,
@@ -59,8 +58,7 @@ class Library:
                  weights: str | os.PathLike[str] | None = None) -> None:  # fmt: skip
         self._contexts: list[_Context] = []
         self._free: list[_Context] = []
-        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= 256):
-            raise ConfigError(f"threads must be a number from 1 to 256, not {threads!r}")
+        self._threads = config.thread_count(threads)
         self._library = native.load_file(path.absolute())
         raw = _manifest(self._library, path)
         self.name: str = raw["name"]
@@ -70,7 +68,6 @@ class Library:
             a.name: (k, a) for m in self.functions.values() for k, a in enumerate(m.variables)
         }
         self._locks = State({})  # one writer, many readers
-        self._threads = threads or config.available_threads()
         image = _weights_path(path, raw, weights)
         self._main = _Context(self, image, None)
         self._contexts.append(self._main)

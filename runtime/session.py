@@ -16,13 +16,13 @@ from typing import Any
 
 from .. import config
 from ..dtypes import Array
-from ..errors import ConfigError, FeedError, FetchError, GraphError
-from ..graph.definition import Graph, current_graph, initial_values
+from ..errors import FeedError, FetchError, GraphError
+from ..graph.definition import Graph, check_seed, current_graph, initial_values
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
 from ..graph.ops.source import Constant
 from ..graph.template import KEPT, Template
-from . import build, native
+from . import build
 from .arguments import feed_problems
 from .executable import Executable
 from .feeding import function_for
@@ -51,12 +51,15 @@ class Session:
 
     def __init__(self, graph: Graph | None = None, threads: int | None = None,
                  seed: int | None = None, level: int | None = None) -> None:  # fmt: skip
-        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= 256):
-            raise ConfigError(f"threads must be a number from 1 to 256, not {threads!r}")
         self.graph = graph if graph is not None else current_graph()
-        self.threads = threads or native.default_threads()
-        self.level = config.integer("level") if level is None else level
+        if not isinstance(self.graph, Graph):
+            raise GraphError(f"a session runs a graph, {graph!r} is none",
+                             "with fm.Graph() as graph: ...; fm.Session(graph)")  # fmt: skip
+        self.threads = config.thread_count(threads)
+        self.level = config.level(level)
         self.seed = seed
+        if seed is not None:
+            check_seed(seed)
         self._state = State(initial_values(self.graph, seed))
         self._signatures: dict[Any, _Signature] = {}
         self._executables: dict[Any, Executable] = {}
@@ -70,6 +73,9 @@ class Session:
             with self._lock:
                 self._state.add(initial_values(self.graph, self.seed, self._state.arrays))
         return self._state
+
+    def __repr__(self) -> str:
+        return f"<session of {self.graph!r}, {self.threads} threads>"
 
     def __enter__(self) -> Session:
         return self
@@ -109,6 +115,8 @@ class Session:
                       ) -> Callable[..., Any]:  # fmt: skip
         """A function of the feeds' arrays, in order, returning what `run` would. Cheaper per call
         than `run`; `out=` gives memory for the results."""
+        if not isinstance(feeds, Value | str | Iterable):
+            raise FeedError(f"feeds must be values or names, not {feeds!r}")
         keys = (feeds,) if isinstance(feeds, Value | str) else tuple(feeds)
         signature = self._find(fetches, keys)
         e, found = signature.executable, signature.fetches

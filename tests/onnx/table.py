@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from flowmill.graph.formats.onnx import registry  # noqa: E402
-
 from onnx import defs  # noqa: E402
+
 from tests.onnx import suite  # noqa: E402
 
 FILE = ROOT / "docs" / "onnx-operators.md"
