@@ -214,6 +214,13 @@ def normal_axis(axis: int, ndim: int, what: str = "axis") -> int:
     return int(axis) % ndim
 
 
+def own_axis(axis: int, ndim: int) -> int:
+    """An op's axis, which is counted from the front. ShapeError where there is no such axis."""
+    if not isinstance(axis, int) or not 0 <= axis < ndim:
+        raise ShapeError(f"the op's axis {axis!r} is not from 0 to {ndim - 1}")
+    return axis
+
+
 def normal_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Axes counted from the front, sorted; None means all. ShapeError if one is named twice."""
     if axes is None:

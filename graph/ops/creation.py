@@ -13,7 +13,7 @@ from ...dims import Dim, DimExpr, ceildiv, maximum
 from ...dtypes import Array, DType, as_dtype, float32, int64
 from ...errors import ConfigError, DTypeError
 from ..ir import CALLS, Interner, Shape, TensorType, Value
-from .base import Op, Operand, as_value, graph_function, normal_axis, sample
+from .base import Op, Operand, as_value, graph_function, normal_axis, own_axis, sample
 from .shape import as_shape
 from .windows import concrete
 
@@ -31,7 +31,7 @@ class Iota(Op):
                sample(shape=(0, 3), axis=0))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
-        normal_axis(self.axis, len(self.shape))
+        own_axis(self.axis, len(self.shape))
         if not self.dtype.computes or self.dtype.kind == "b":
             raise DTypeError(f"not defined for {self.dtype}")
         return TensorType(self.dtype, self.shape)

@@ -18,7 +18,17 @@ from ...dims import Dim, bounds
 from ...dtypes import Array, DType, as_dtype, float32, int64, sum_dtype
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
-from .base import Op, Operand, as_value, graph_function, make, normal_axis, promoted, sample
+from .base import (
+    Op,
+    Operand,
+    as_value,
+    graph_function,
+    make,
+    normal_axis,
+    own_axis,
+    promoted,
+    sample,
+)
 from .shape import as_shape
 
 _ROWS = ("float32", "int64")
@@ -66,7 +76,7 @@ class Gather(Op):
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
         _check_indices(indices)
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         return TensorType(x.dtype, (*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
@@ -156,7 +166,7 @@ class Scatter(Op):
         _check_indices(indices)
         if x.dtype != updates.dtype:
             raise DTypeError(f"dtypes differ: {x.dtype} and {updates.dtype}")
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         outer, inner = _around(at, indices, updates)
         if (*outer, x.shape[at], *inner) != x.shape:
             raise ShapeError(f"updates {updates} do not fit into {x} along axis {at}")
@@ -202,7 +212,7 @@ class TakeAlongAxis(Op):
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
         _check_indices(indices)
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         if indices.ndim != x.ndim or any(
             a != b for k, (a, b) in enumerate(zip(indices.shape, x.shape)) if k != at
         ):
@@ -257,7 +267,7 @@ class AddAlongAxis(Op):
         _check_indices(indices)
         if not updates.dtype.computes or updates.dtype.kind == "b":
             raise DTypeError(f"not defined for {updates.dtype}", "cast to float32 first")
-        at = normal_axis(self.axis, updates.ndim)
+        at = own_axis(self.axis, updates.ndim)
         if indices.shape != updates.shape:
             raise ShapeError(f"updates {updates} need indices of their shape, not {indices}")
         shape = (*updates.shape[:at], self.size, *updates.shape[at + 1 :])
@@ -326,7 +336,7 @@ class Cumsum(Op):
         (x,) = types
         if not x.dtype.computes:
             raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
-        normal_axis(self.axis, x.ndim)
+        own_axis(self.axis, x.ndim)
         return TensorType(sum_dtype(x.dtype), x.shape)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:

@@ -36,7 +36,8 @@ class Reduction(Op, abstract=True):
         (x,) = types
         if not x.dtype.computes:
             raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
-        normal_axes(self.axes, x.ndim)
+        if normal_axes(self.axes, x.ndim) != self.axes:
+            raise ShapeError(f"axes {self.axes} are not sorted and counted from the front")
         if self.combine in _EXTREMES:
             for a in self.axes:
                 if x.shape[a] == 0:

@@ -23,6 +23,7 @@ from .base import (
     make,
     normal_axes,
     normal_axis,
+    own_axis,
     promoted,
     sample,
 )
@@ -322,6 +323,7 @@ class Concat(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         first = types[0]
+        own_axis(self.axis, first.ndim)
         for t in types:
             if t.dtype != first.dtype:
                 raise DTypeError(f"cannot join {first} and {t}: dtypes differ")
