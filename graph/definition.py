@@ -122,6 +122,14 @@ class Graph(Interner):
             raise GraphError(f'the name "{name}" is used twice', f"{Loc(*user_frame())}",
                              f"first used at {self.named_at[name]}")  # fmt: skip
 
+    def drop_variable(self, value: Value) -> None:
+        """Forgets a variable that nothing uses."""
+        del self.variables[_variable_op(value).variable_name]
+        for label in [label for label, v in self.values.items() if v is value]:
+            del self.values[label], self.named_at[label]
+        self.names_of.pop(value, None)
+        self._nodes = {k: n for k, n in self._nodes.items() if n is not value.node}
+
     def dim(self, name: str, lo: int = 1, hi: int | None = None) -> DimExpr:
         """The symbolic dimension `name`; the same name is the same dimension throughout."""
         known = self.symbols.get(name)

@@ -54,8 +54,7 @@ class BatchNorm(Layer):
             self.graph.chained.update((self.weights["moving_mean"],
                                        self.weights["moving_variance"]))  # fmt: skip
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         axis = self.axis % x.ndim
         per_channel = tuple(-1 if a == axis else 1 for a in range(x.ndim))
         others = tuple(a for a in range(x.ndim) if a != axis)
@@ -101,6 +100,8 @@ class LayerNorm(Layer):
         if not epsilon > 0:
             raise ConfigError(f"epsilon must be positive, it is {epsilon}")
         self.axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        if not self.axes:
+            raise ConfigError("LayerNorm needs an axis to normalise over")
         self.epsilon, self.center, self.scale = epsilon, center, scale
         self.gamma_initializer, self.beta_initializer = gamma_initializer, beta_initializer
 
@@ -113,8 +114,7 @@ class LayerNorm(Layer):
         if self.center:
             self.weight("beta", shape, self.beta_initializer, float_dtype(x))
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         centred = x - mean(x, self.axes, keepdims=True)
         variance = mean(centred * centred, self.axes, keepdims=True)
         out: Value = centred * alg.rsqrt(variance + self.epsilon)

@@ -47,8 +47,7 @@ class SimpleRNNCell(Layer):
         if self.use_bias:
             self.weight("bias", (self.units,), self.bias_initializer, dtype)
 
-    def call(self, *xs: Any, **arguments: Any) -> tuple[Value, tuple[Value, ...]]:
-        x, states = xs
+    def call(self, x: Value, states: Sequence[Value]) -> tuple[Value, tuple[Value, ...]]:
         out = matmul(x, self.weights["kernel"])
         if self.use_bias:
             out = out + self.weights["bias"]
@@ -79,8 +78,7 @@ class RNN(Layer):
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards = go_backwards
 
-    def call(self, *xs: Value, initial_state: Any = None, **arguments: Any) -> Any:
-        (x,) = xs
+    def call(self, x: Value, initial_state: Any = None) -> Any:
         require_rank(x, 3, type(self).__name__, "[batch, time, features]")
         steps = transpose(x, (1, 0, 2))
         if self.go_backwards:

@@ -6,7 +6,7 @@ Values are [batch, channels, *spatial]. Output position o and tap t of a window 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,7 +166,8 @@ def concrete(shape: Shape) -> tuple[int, ...]:
 
 def per_axis(given: Any, rank: int, what: str) -> tuple[int, ...]:
     """One positive int per spatial axis from an int or a sequence. ConfigError otherwise."""
-    values = (given,) * rank if isinstance(given, int | np.integer) else tuple(given)
+    alone = isinstance(given, int | np.integer) or not isinstance(given, Iterable)
+    values = (given,) * rank if alone else tuple(given)
     if len(values) != rank:
         raise ConfigError(f"{what} {given!r} must be a number or {rank} of them")
     if any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in values):
