@@ -78,6 +78,10 @@ class Operand:
         return self.at([0 if size == 1 else a.index for size, a in zip(self.shape, axes[skip:])])
 
 
+def _place(op: type[Any]) -> str:
+    return f"{op.__module__}.{op.__qualname__}"
+
+
 class Op:
     """An operator. Subclasses are frozen dataclasses; see the module docstring."""
 
@@ -97,8 +101,8 @@ class Op:
             words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__)
             cls.name = words.lower()
         known = OPS.get(cls.name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
-            raise GraphError(f"an op named {cls.name!r} exists already ({known.__qualname__})")
+        if known is not None and _place(known) != _place(cls):  # else it is defined anew
+            raise GraphError(f"an op named {cls.name!r} exists already: {_place(known)}")
         OPS[cls.name] = cls
 
     def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
@@ -153,10 +157,10 @@ def as_value(x: Any, beside: Value | None = None, owner: Interner | None = None)
         owner = beside.node.owner if beside is not None else CALLS["__current__"]()
     near = beside.dtype if beside is not None else None
     if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating):
-        weak = near is not None or not isinstance(x, np.float64 | np.float32)
-        dtype = of_scalar(x, near) if weak else as_dtype(x.dtype)
-        if isinstance(x, np.floating) and near is not None and not near.is_float:
+        if isinstance(x, np.float32 | np.float64) and (near is None or not near.is_float):
             dtype = as_dtype(x.dtype)
+        else:
+            dtype = of_scalar(x, near)
     else:
         array = as_array(x)
         dtype = as_dtype(array.dtype)
@@ -164,6 +168,15 @@ def as_value(x: Any, beside: Value | None = None, owner: Interner | None = None)
             dtype = near if near is not None and near.is_float else float32
         x = array
     return CALLS["constant"](x, dtype=dtype, owner=owner)  # type: ignore[no-any-return]
+
+
+def condition(cond: Any, what: str, beside: Value | None) -> Value:
+    """A condition as a value, in the graph of `beside`. DTypeError for a bare bool: that is what
+    `==` gives."""
+    if isinstance(cond, bool):
+        raise DTypeError(f"{what}: the condition is {cond}, no value of the graph",
+                         "== compares values as objects: use fm.equal(a, b)")  # fmt: skip
+    return as_value(cond, owner=None if beside is None else beside.node.owner)
 
 
 def make(op: Op, *xs: Value) -> Value:

@@ -11,7 +11,7 @@ from ... import algorithm as alg
 from ...dtypes import Array, DType, as_dtype, bool_
 from ...errors import DTypeError
 from ..ir import CALLS, TensorType, Value
-from .base import Pointwise, Sample, as_value, graph_function, make, operands, promoted, sample
+from .base import Pointwise, Sample, as_value, condition, graph_function, make, promoted, sample
 
 NAN, INF = float("nan"), float("inf")
 PAIRS = (sample((3, 5), (3, 5)), sample((7,), (4, 1)), sample((), (33,)), sample((0, 3), (3,)))
@@ -519,10 +519,7 @@ def power(x: Any, y: Any) -> Value:
 @graph_function("where")
 def where(cond: Any, yes: Any, no: Any) -> Value:
     """`yes` where `cond` holds, else `no`."""
-    if isinstance(cond, bool):
-        raise DTypeError(f"where: the condition is {cond}, no value of the graph",
-                         "== compares values as objects: use fm.equal(a, b)")  # fmt: skip
-    (c,) = operands(cond) if isinstance(cond, Value) else operands(cond, yes, no)[:1]
+    c = condition(cond, "where", next((v for v in (yes, no) if isinstance(v, Value)), None))
     near = [v for v in (yes, no) if isinstance(v, Value)]
     a, b = (as_value(v, near[0] if near else None, c.node.owner) for v in (yes, no))
     return make(Where(), c, *promoted(a, b))
