@@ -296,7 +296,7 @@ class Interner:
             for t in types:
                 if any(isinstance(d, int) and d < 0 for d in t.shape):
                     raise ShapeError(f"the result would be {t}: a size is negative")
-                if isinstance(t.nbytes, int) and t.nbytes > _MOST_BYTES:
+                if isinstance(t.size, int) and t.size * t.dtype.itemsize > _MOST_BYTES:
                     raise ShapeError(f"the result would be {t}: more than 2**62 bytes")
         except UserError as e:
             raise _located(e, op, inputs, loc) from None
