@@ -122,7 +122,7 @@ def _graph_in(path: Path, name: str) -> Graph:
     if isinstance(found_value, Value) and isinstance(found_value.node.owner, Graph):
         found_value = found_value.node.owner
     if not isinstance(found_value, Graph):
-        raise GraphError(f"{path}:{name} is no graph but a {type(found_value).__name__}",
+        raise GraphError(f"{path}:{name} is of type {type(found_value).__name__}, no graph",
                          "give the name of a Graph, or of a function that returns one")  # fmt: skip
     return found_value
 
@@ -147,7 +147,7 @@ def _guarded(path: Path, call: Any) -> Any:
         return call()
     except UserError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         frames = traceback.extract_tb(e.__traceback__)
         own = [f for f in frames if Path(f.filename).resolve().parent == path.resolve().parent]
         line = e.lineno if isinstance(e, SyntaxError) else own[-1].lineno if own else None
