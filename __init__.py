@@ -67,11 +67,15 @@ _NAMES = {
         "average_pool global_average_pool global_max_pool max_pool max_pool_with_indices max_unpool",
     "graph.ops.lp_pool": "global_lp_pool lp_pool",
     "graph.ops.resize": "resize",
+    "graph.ops.deformable": "deform_conv",
+    "graph.ops.roi": "max_roi_pool roi_align",
+    "graph.ops.grid": "affine_grid grid_sample",
     "graph.ops.normalization":
         "batch_norm batch_norm_training group_norm instance_norm layer_norm local_response_norm "
         "mean_variance_norm rms_norm",
     "graph.ops.adaptive": "adaptive_average_pool adaptive_max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
+    "graph.ops.scattering": "gather_elements gather_nd scatter_elements scatter_nd",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",

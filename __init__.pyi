@@ -102,14 +102,15 @@ from .graph.ops.creation import (
     zeros_like as zeros_like,
 )
 from .graph.ops.cumulative import cumprod as cumprod
+from .graph.ops.deformable import deform_conv as deform_conv
 from .graph.ops.division import (
     bitcast as bitcast,
     fmod as fmod,
     integer_power as integer_power,
     trunc_divide as trunc_divide,
 )
-from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
 from .graph.ops.effects import check as check, ensure_shape as ensure_shape, print_ as _print
+from .graph.ops.einsum import diagonal as diagonal, einsum as einsum
 from .graph.ops.elementary import (
     acos as acos,
     acosh as acosh,
@@ -135,6 +136,7 @@ from .graph.ops.elementary import (
     tan as tan,
     tanh as tanh,
 )
+from .graph.ops.grid import affine_grid as affine_grid, grid_sample as grid_sample
 from .graph.ops.indexing import (
     cumsum as cumsum,
     gather as gather,
@@ -232,6 +234,13 @@ from .graph.ops.reduce import (
     var as var,
 )
 from .graph.ops.resize import resize as resize
+from .graph.ops.roi import max_roi_pool as max_roi_pool, roi_align as roi_align
+from .graph.ops.scattering import (
+    gather_elements as gather_elements,
+    gather_nd as gather_nd,
+    scatter_elements as scatter_elements,
+    scatter_nd as scatter_nd,
+)
 from .graph.ops.shape import (
     broadcast_to as broadcast_to,
     concat as concat,

@@ -8,15 +8,15 @@ normal forms are equal objects for `==` and `hash`, so passes compare dimensions
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, Union
 
-from .errors import InternalError, TextError
+from .errors import InternalError, ShapeError
 
 Dim: TypeAlias = Union[int, "DimExpr"]
 Bounds: TypeAlias = tuple[int | None, int | None]
 _Monomial: TypeAlias = "tuple[Atom, ...]"
+_MOST_TERMS = 4096  # of a product, before terms are joined
 
 
 class Atom:
@@ -90,6 +90,10 @@ class DimExpr:
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, int):
             return _sum(((self, other),))
+        if len(self.terms) * len(other.terms) > _MOST_TERMS:
+            raise ShapeError(
+                f"a size is a product too long to reason about: ({show(self)[:80]}...)"
+            )
         out: dict[_Monomial, int] = {}
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
@@ -251,7 +255,7 @@ def _without(m: _Monomial, divisor: _Monomial) -> _Monomial | None:
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """Floor division, b > 0."""
+    """Floor division, b > 0; where b is 0 at run time, what it gives is of no use to anyone."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     if b == 1 or a == 0:
@@ -259,7 +263,7 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if a == b:
         return 1
     q, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return q
     if isinstance(r, DimExpr) and isinstance(b, int) and len(r.terms) == 1:
         (m, c) = r.terms[0]
@@ -277,7 +281,7 @@ def mod(a: Dim, b: Dim) -> Dim:
     if b == 1 or a == b or a == 0:
         return 0
     _, r = _split(a, b) if isinstance(b, int) else _exact(a, b)
-    if in_range(r, b):
+    if r == 0 or in_range(r, b):
         return r
     if isinstance(b, int) and divisor(r) % b == 0:
         return 0
@@ -440,7 +444,7 @@ def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
             if isinstance(atom, Sym):
                 part = part * leaf(atom)
             elif isinstance(atom, Op):
-                part = part * _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
+                part = part * FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
         out = out + part
     return out
 
@@ -467,8 +471,9 @@ def evaluate(d: Dim, values: Mapping[str, int]) -> int:
     return out
 
 
-_INTEGER: dict[str, Callable[[int, int], int]] = {
-    "floordiv": int.__floordiv__, "mod": int.__mod__, "min": min, "max": max,
+_INTEGER: dict[str, Callable[[int, int], int]] = {  # dividing by nothing must not stop a run
+    "floordiv": lambda a, b: a // (b or 1), "mod": lambda a, b: a % (b or 1),
+    "min": min, "max": max,
 }  # fmt: skip
 
 
@@ -492,13 +497,13 @@ def coefficient(d: Dim, s: Sym) -> Dim | None:
     return _make(k)
 
 
-_FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
+FUNCTIONS: dict[str, Callable[[Dim, Dim], Dim]] = {
     "floordiv": floordiv, "mod": mod, "min": minimum, "max": maximum,
 }  # fmt: skip
 
 
 def show(d: Dim) -> str:
-    """Text that `parse` reads back: `4*batch + (h + 1)//2 - 3`."""
+    """Text that `dims_text.parse` reads back: `4*batch + (h + 1)//2 - 3`."""
     if isinstance(d, int):
         return str(d)
     out = ""
@@ -526,71 +531,3 @@ def _show_operand(d: Dim) -> str:
         len(d.terms) == 1 and d.terms[0][1] == 1 and len(d.terms[0][0]) == 1
     )
     return show(d) if simple else f"({show(d)})"
-
-
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_][\w.]*)|(//|[-+*%(),]))")
-
-
-def parse(text: str, symbol: Callable[[str], Dim]) -> Dim:
-    """Reads what `show` wrote; `symbol` gives the Dim of a name. TextError where it does not."""
-    tokens: list[str] = []
-    pos = 0
-    text = text.strip()
-    while pos < len(text):
-        match = _TOKEN.match(text, pos)
-        if not match:
-            raise TextError(f"cannot read dimension {text!r} at column {pos + 1}")
-        tokens.append(match.group(match.lastindex or 0))
-        pos = match.end()
-    at = 0
-
-    def take(expected: str | None = None) -> str:
-        nonlocal at
-        if at >= len(tokens) or (expected is not None and tokens[at] != expected):
-            raise TextError(f"cannot read dimension {text!r}: expected {expected or 'more'}")
-        at += 1
-        return tokens[at - 1]
-
-    def peek() -> str:
-        return tokens[at] if at < len(tokens) else ""
-
-    def expression() -> Dim:
-        out = term()
-        while peek() in ("+", "-"):
-            out = out + term() if take() == "+" else out - term()
-        return out
-
-    def term() -> Dim:
-        out = factor()
-        while peek() in ("*", "//", "%"):
-            sign = take()
-            right = factor()
-            out = out * right if sign == "*" else _FUNCTIONS[
-                "floordiv" if sign == "//" else "mod"](out, right)  # fmt: skip
-        return out
-
-    def factor() -> Dim:
-        token = take()
-        if token == "-":
-            return -factor()
-        if token == "(":
-            out = expression()
-            take(")")
-            return out
-        if token.isdigit():
-            return int(token)
-        if token in ("min", "max") and peek() == "(":
-            take("(")
-            a = expression()
-            take(",")
-            b = expression()
-            take(")")
-            return _FUNCTIONS[token](a, b)
-        if not (token[0].isalpha() or token[0] == "_"):
-            raise TextError(f"cannot read dimension {text!r} at {token!r}")
-        return symbol(token)
-
-    out = expression()
-    if at != len(tokens):
-        raise TextError(f"cannot read dimension {text!r} at {tokens[at]!r}")
-    return out

@@ -126,6 +126,10 @@ class Expressions(Arithmetic):
         if atom.kind in ("min", "max"):
             test = self._int(f"icmp {'slt' if atom.kind == 'min' else 'sgt'}", a, b, at)
             return self.out.emit(f"select i1 {test}, i64 {a}, i64 {b}", at)
+        least, _ = bounds(atom.b)
+        if least is None or least < 1:  # a size may be 0: nothing is then done with the quotient
+            some = self._int("icmp sgt", b, "0", at)
+            b = self.out.emit(f"select i1 {some}, i64 {b}, i64 1", at)
         low, _ = bounds(atom.a)
         if low is not None and low >= 0:
             return self._int("udiv" if atom.kind == "floordiv" else "urem", a, b, at)
@@ -174,6 +178,11 @@ class Expressions(Arithmetic):
         if atom.kind in ("min", "max"):
             test = emit(f"icmp {'slt' if atom.kind == 'min' else 'sgt'} <{n} x i64> {a}, {b}")
             return emit(f"select <{n} x i1> {test}, <{n} x i64> {a}, <{n} x i64> {b}")
+        least, _ = bounds(self.fixed(atom.b))
+        if least is None or least < 1:
+            ones = splat_constant("1", "i64", n)
+            some = emit(f"icmp sgt <{n} x i64> {b}, zeroinitializer")
+            b = emit(f"select <{n} x i1> {some}, <{n} x i64> {b}, <{n} x i64> {ones}")
         low, high = bounds(self.fixed(atom.a))
         if low is not None and low >= 0:
             op = "udiv" if atom.kind == "floordiv" else "urem"

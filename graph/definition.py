@@ -115,9 +115,8 @@ class Graph(Interner):
 
     def check_name(self, name: str) -> None:
         """GraphError if this is no name, or, with both places, if a value has it already."""
-        if not isinstance(name, str) or not name or any(c.isspace() or c in '"\\' for c in name):
-            raise GraphError(f"{name!r} cannot be a name", "names have no spaces and no quotes",
-                             f"{Loc(*user_frame())}")  # fmt: skip
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise GraphError(f"{name!r} cannot be a name", "names are printable text")
         if name in self.values:
             raise GraphError(f'the name "{name}" is used twice', f"{Loc(*user_frame())}",
                              f"first used at {self.named_at[name]}")  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import Dim, DimExpr, sym
-from ..dims import parse as parse_dim
+from ..dims_text import parse as parse_dim
 from ..dtypes import Array, DType
 from ..errors import UNKNOWN, Loc, TextError, UserError
 from .ir import Function, Interner, Layout, Piece, TensorType, Value

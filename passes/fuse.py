@@ -240,7 +240,8 @@ class Fuse:
                 continue
             v = n.inputs[int(x.buffer)]
             if v.node in self.group_of and self.group_of[v.node] is g:
-                same = all(i == j or d == 1 for i, j, d in zip(x.indices, own, v.shape))
+                same = all(i == j or (d == 1 and not isinstance(i, Expr))
+                           for i, j, d in zip(x.indices, own, v.shape))  # fmt: skip
                 if x.mask is not None or len(x.indices) != len(own) or not same:
                     return False
                 if v.shape != g.anchor.outputs[0].shape:
@@ -271,9 +272,6 @@ class Fuse:
                                          for u in self.final_users(x))]  # fmt: skip
         if live != [v] or v in self.kept or set(self.final_users(v)) != {n}:
             self.decline(n, f"{v.node!r} has other readers")
-            return
-        if g.reduces and any(self.compute(m).checks for m in p.nodes):
-            self.decline(n, f"{v.node!r} has something to check once for each element")
             return
         c = self.compute(n)
         reads = product([a.extent for a in (*c.axes, *c.reduce_axes)])

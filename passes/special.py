@@ -7,7 +7,7 @@ one of the op's `indices` is out of range (code "index").
 
 from __future__ import annotations
 
-from . import special_running, special_scatter, special_sort
+from . import special_running, special_sampling, special_scatter, special_sort
 from .special_parts import Maker
 
 KERNELS: dict[str, Maker] = {
@@ -16,6 +16,9 @@ KERNELS: dict[str, Maker] = {
     "scatter_add": special_scatter.scatter_add,
     "scatter": special_scatter.scatter,
     "add_along_axis": special_scatter.add_along_axis,
+    "scatter_elements": special_scatter.scatter_elements,
+    "scatter_nd": special_scatter.scatter_nd,
+    "spread_at": special_sampling.spread_at,
     "sort": special_sort.sort,
     "top_k": special_sort.top_k,
 }

@@ -3,7 +3,8 @@
 Operands are buffers "x0", "x1", ... and results "y0", "y1", ..., named as `lower` does, each with
 the axes its kernel likes best: memory is row-major and knows no shapes. Buffers after those are the
 kernel's own scratch memory. Destinations are divided among threads, never sources, so that each
-place is written by one thread in the order of the indices.
+place is written by one thread in the order of the indices. Names have a dot, which those of a
+user's dimensions never have.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ..algorithm import Const, Expr, Index, IndexLike, Load, Var, as_expr, cast
+from ..algorithm import Expr, Index, IndexLike, Load, Var, as_expr, cast, maximum, minimum
 from ..codegen.kernel.ir import Alloc, Buffer, Fail, For, Kernel, Kind, Let, Stmt, Store
-from ..dims import Dim, DimExpr, bounds, ceildiv, free_symbols, minimum, product, sym
+from ..dims import Dim, DimExpr, bounds, ceildiv, free_symbols, product, sym
+from ..dims import minimum as least
 from ..dtypes import DType, int64
 from ..graph.ir import Shape, TensorType
 from ..graph.ops.base import Op
@@ -23,8 +25,6 @@ LANES = 16
 Types: TypeAlias = Sequence[TensorType]
 Statements: TypeAlias = Sequence[Stmt]
 Maker: TypeAlias = Callable[[Op, Types, Types], Kernel]
-# names with a dot are never those of a user's dimensions
-_INDEX, _PLACE = "index.v", "place.v"
 
 
 class Memory:
@@ -102,7 +102,7 @@ def across(inner: Dim, block: Dim, store: Callable[[Dim, Dim], Stmt]) -> Stmt:
     if inner == 1:
         return store(0, 0)
     first = block * LANES
-    return vector(lambda v: [store(first + v, v)], minimum(inner - first, LANES))
+    return vector(lambda v: [store(first + v, v)], least(inner - first, LANES))
 
 
 def columns(outer: Dim, inner: Dim, body: Callable[[Dim, Dim], Statements]) -> tuple[Stmt, ...]:
@@ -133,15 +133,14 @@ def joined(shape: Shape, axis: int, taken: int = 1) -> tuple[Dim, Dim, Dim]:
     )
 
 
-def checked_place(indices: Memory, at: Sequence[IndexLike], size: Dim, number: Dim) -> tuple[
-    list[Stmt], Expr, Expr | None
-]:  # fmt: skip
-    """Reads an index: statements that name it and check it (site 0, at `number`), the safe place,
-    its mask."""
-    raw = Var(_INDEX, indices.dtype)
-    place, outside, mask = bounded(raw, size)
-    first = [Let(_INDEX, indices.at(at)), Fail(0, outside, number), Let(_PLACE, place)]
-    return first, Var(_PLACE, int64), mask
+def checked_place(indices: Memory, at: Sequence[IndexLike], size: Dim, number: Dim,
+                  suffix: str = "v") -> tuple[list[Stmt], Expr, Expr | None]:  # fmt: skip
+    """Reads an index: statements that name it (with a `suffix`) and check it (site 0, at `number`),
+    the safe place, its mask."""
+    index, safe = f"index.{suffix}", f"place.{suffix}"
+    place, outside, mask = bounded(Var(index, indices.dtype), size)
+    first = [Let(index, indices.at(at)), Fail(0, outside, number), Let(safe, place)]
+    return first, Var(safe, int64), mask
 
 
 def plus(a: Expr, b: Expr) -> Expr:
@@ -154,5 +153,12 @@ def times(a: Expr, b: Expr) -> Expr:
     return a & b if a.dtype.kind == "b" else a * b
 
 
-def zero(dtype: DType) -> Const:
-    return Const(0, dtype)
+def joined_by(reduction: str, old: Expr, new: Expr) -> Expr:
+    """What an update makes of what is there; "none": it replaces it."""
+    if reduction == "none":
+        return new
+    if old.dtype.kind == "b":
+        return old | new if reduction in ("add", "max") else old & new
+    join = {"add": plus, "mul": times, "max": maximum, "min": minimum}[reduction]
+    found: Expr = join(old, new)
+    return found

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .. import algorithm as alg
 from ..algorithm import Bitcast, Const, Expr, Index, LaneReduce, Var, cast, extreme
 from ..codegen.kernel.ir import Alloc, If, Kernel, Let, Stmt, While
-from ..dims import Dim, DimExpr, bounds, ceildiv, minimum, round_up
+from ..dims import Dim, DimExpr, bounds, ceildiv, maximum, minimum, round_up
 from ..dtypes import DType, bool_, float32, int32, int64, uint8
 from ..errors import InternalError
 from ..graph.ops.base import Op
@@ -263,7 +263,7 @@ class _Lines:
             *self.sorter.sorted(group, count.value),
             loop("j", kept, keep),
             count.set(alg.minimum(count.value, Index(kept))),
-            limit.set(keys[1].at((group, kept - 1), Index(kept) > 0)),
+            limit.set(keys[1][group, maximum(kept - 1, 0)]),
             every.set(False),
         )
 

@@ -110,7 +110,9 @@ def _as_array(a: Area, given: Any) -> Array:
         raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {what}')
     with np.errstate(over="ignore"):
         made = np.require(raw, dtype, ("C", "A"))
-    lost = made != raw if dtype.kind in "iu" else np.isinf(made) & ~np.isinf(raw)
+    lost = made != raw
+    if dtype.kind == "f":
+        lost &= abs(made) == np.inf  # the others are rounded
     if lost.any():
         raise DTypeError(f'"{a.name}" takes {a.dtype}, which cannot hold {raw[lost].flat[0]}')
     return made

@@ -6,6 +6,7 @@ In: native code with its manifest. Out: `run(inputs) -> outputs` on NumPy arrays
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -355,7 +356,9 @@ def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
         at.insert(0, index % size if size else 0)
         index //= max(size, 1)
     place = f" at element {at}" if at else ""
-    return RunError(f"{site.text}: {what}{place}", str(site.loc),
+    named = {n for n in re.findall(r"[A-Za-z_]\w*", site.text) if n in dims}
+    sizes = ", ".join(f"{n} = {dims[n]}" for n in sorted(named)) if site.code == "check" else ""
+    return RunError(f"{site.text}: {what}{place}", str(site.loc), sizes and f"where {sizes}",
                     "variables are as they were before the run")  # fmt: skip
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from ..algorithm import Requirement
 from ..codegen.kernel.program import Array as ProgramArray
 from ..codegen.kernel.program import Launch, Program
-from ..dims import Dim, DimExpr, Sym, as_sym, parse, show, sym, total
+from ..dims import Dim, DimExpr, Sym, as_sym, show, sym, total
+from ..dims_text import parse
 from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError

@@ -6,11 +6,9 @@ that is missing.
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from ..dims import Sym, evaluate, free_symbols
 from ..dtypes import Array
 from ..errors import ConfigError, FeedError
 from ..graph.ir import TensorType, Value
+from .source import parsed
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -120,15 +119,10 @@ def _known_dims(given: Mapping[str, Array], inputs: Mapping[str, Value]) -> dict
 
 def _given(text: str, type: TensorType) -> Array:
     """A file's array as it is, or the number or list that the text is, as the input's type."""
-    if text.endswith(".npy") or Path(text).is_file():
-        try:
-            loaded = np.load(text, allow_pickle=False)
-        except (OSError, ValueError) as e:
-            raise FeedError(f"cannot read {text}: {e}") from None
-        if not isinstance(loaded, np.ndarray):
-            raise FeedError(f"{text} holds several arrays: save one with numpy.save")
-        return loaded
+    found = parsed(text)
+    if isinstance(found, np.ndarray):
+        return found
     try:
-        return np.asarray(json.loads(text)).astype(type.dtype.numpy)
+        return np.asarray(found).astype(type.dtype.numpy)
     except (ValueError, TypeError):
         raise FeedError(f"{text!r} is neither a file nor a number or list") from None

@@ -19,7 +19,7 @@ _TITLES = {
     "graph.ops.arrange": "Rearranging", "graph.ops.creation": "Arrays of a pattern",
     "graph.ops.linalg": "Products", "graph.ops.convolution": "Convolution",
     "graph.ops.pooling": "Pooling", "graph.ops.indexing": "Indexing",
-    "graph.ops.sorting": "Sorting",
+    "graph.ops.scattering": "Indexing along several axes", "graph.ops.sorting": "Sorting",
     "graph.ops.random": "Random values", "graph.ops.effects": "Checks and printing",
     "graph.ops.recurrent": "Loops", "graph.ops.base": "Defining ops",
     "tools.register": "Registering ops",

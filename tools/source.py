@@ -1,4 +1,4 @@
-"""The GRAPH argument of commands: `file.py:name`, `file.py` or a saved `.fm` file.
+"""The GRAPH argument of commands: `file.py:name`, `file.py`, a saved `.fm` file or an ONNX model.
 
 In: what the user typed. Out: a `Source`: the graph, or, for the text of a dumped function, that
 function; and the values to compute. Everything wrong with it is a UserError.
@@ -7,6 +7,7 @@ function; and the values to compute. Everything wrong with it is a UserError.
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
@@ -16,11 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import GraphError, ModelError, UserError
+import numpy as np
+
+from ..errors import FeedError, GraphError, ModelError, UserError
 from ..graph.definition import Graph
 from ..graph.ir import Function, Value
+from ..graph.template import Template
 
-EXAMPLES = "model.py:net   saved.fm"
+EXAMPLES = "model.py:net   saved.fm   model.onnx"
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,23 @@ class Source:
         return self.graph
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """GRAPH and --fetch."""
-    parser.add_argument("graph", metavar="GRAPH", help="file.py:name, file.py or a saved file.fm")
+def add_arguments(parser: ArgumentParser, required: bool = True) -> None:
+    """GRAPH, --fetch and --value."""
+    parser.add_argument("graph", metavar="GRAPH", nargs=None if required else "?",
+                        help="file.py:name, file.py, a saved file.fm or a model.onnx")  # fmt: skip
+    parser.add_argument("--value", action="append", default=[], metavar="NAME=VALUE",
+                        help="fixes an input of an ONNX model: a number, JSON list or file.npy")  # fmt: skip
     parser.add_argument("--fetch", action="append", default=[], metavar="NAME",
                         help="value to compute; may be repeated (default: the graph's outputs)")  # fmt: skip
 
 
 def load(args: Namespace) -> Source:
     """The source that `add_arguments`' GRAPH names."""
-    return load_source(args.graph)
+    return load_source(args.graph, args.value)
 
 
-def load_source(spec: str) -> Source:
-    """The source called `spec`."""
+def load_source(spec: str, values: Sequence[str] = ()) -> Source:
+    """The source called `spec`; `values` fix inputs of an ONNX model."""
     file, _, name = spec.rpartition(":") if ".py:" in spec else (spec, "", "")
     path = Path(file)
     if not path.is_file():
@@ -82,7 +89,9 @@ def load_source(spec: str) -> Source:
         return Source(graph.graph_name, graph)
     if path.suffix == ".fm":
         return _saved(path)
-    raise ModelError(f"{file} is neither Python nor a saved graph (.fm)")
+    if path.suffix == ".onnx":
+        return _onnx(path, values)
+    raise ModelError(f"{file} is neither Python, nor a saved graph (.fm), nor an ONNX model")
 
 
 def _saved(path: Path) -> Source:
@@ -99,6 +108,35 @@ def _saved(path: Path) -> Source:
         raise ModelError(f"cannot read {path}: {e}") from None
     graph = load_graph(path)
     return Source(graph.graph_name, graph)
+
+
+def _onnx(path: Path, values: Sequence[str]) -> Source:
+    """An ONNX model. GraphError where a value that decides its graph is missing."""
+    from ..graph.formats.onnx.files import load as load_onnx
+
+    fixed = {name: parsed(value) for name, _, value in (text.partition("=") for text in values)}
+    graph = load_onnx(path, fixed)
+    if isinstance(graph, Template):
+        names = [*sorted(graph.parameters), *graph.shapeless]
+        raise GraphError(f"the graph of {path} depends on the values of {', '.join(names)}",
+                         f"give each: --value {names[0]}=VALUE")  # fmt: skip
+    return Source(graph.graph_name, graph)
+
+
+def parsed(text: str) -> Any:
+    """A file's array as it is, or the number or list that the text is. FeedError for neither."""
+    if text.endswith(".npy") or Path(text).is_file():
+        try:
+            loaded = np.load(text, allow_pickle=False)
+        except (OSError, ValueError) as e:
+            raise FeedError(f"cannot read {text}: {e}") from None
+        if not isinstance(loaded, np.ndarray):
+            raise FeedError(f"{text} holds several arrays: save one with numpy.save")
+        return loaded
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise FeedError(f"{text!r} is neither a file nor a number or list") from None
 
 
 def _graph_in(path: Path, name: str) -> Graph:

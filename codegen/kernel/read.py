@@ -202,12 +202,12 @@ class Reader(Tokens):
 
     def access(self) -> tuple[tuple[IndexLike, ...], Expr | None]:
         self.expect("[")
-        indices = self.sequence("]", self.index, stop=";")
+        indices = self.items(self.index, "]", ";")
         mask = None
         if self.skip(";"):
             self.expect("if")
             mask = self.expr()
-            self.expect("]")
+        self.expect("]")
         return indices, mask
 
     def index(self) -> IndexLike:

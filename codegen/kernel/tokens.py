@@ -89,13 +89,18 @@ class Tokens:
         value = int(self.take("int", "an integer"), 0)
         return -value if negative else value
 
-    def sequence(self, close: str, item: Callable[[], _T], stop: str = "") -> tuple[_T, ...]:
-        """Items between commas up to `close` (taken) or `stop` (left)."""
+    def items(self, item: Callable[[], _T], *ends: str) -> tuple[_T, ...]:
+        """Items between commas up to one of `ends`, which is left."""
         out: list[_T] = []
-        while not self.peek(close) and not (stop and self.peek(stop)):
+        while not any(self.peek(end) for end in ends):
             out.append(item())
             if not self.skip(","):
                 break
+        return tuple(out)
+
+    def sequence(self, close: str, item: Callable[[], _T], stop: str = "") -> tuple[_T, ...]:
+        """Items between commas up to `close` (taken) or `stop` (left)."""
+        out = self.items(item, close, *filter(None, [stop]))
         if not (stop and self.peek(stop)):
             self.expect(close)
-        return tuple(out)
+        return out

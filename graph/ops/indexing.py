@@ -47,7 +47,8 @@ def bounded(i: Expr, size: Dim) -> tuple[Expr, Expr, Expr | None]:
     return alg.maximum(alg.minimum(at, n - 1), 0), outside, mask
 
 
-def _check_indices(t: TensorType) -> None:
+def check_indices(t: TensorType) -> None:
+    """DTypeError unless these are integers."""
     if not t.dtype.is_integer:
         raise DTypeError(f"indices must be integers, they are {t.dtype}")
 
@@ -75,7 +76,7 @@ class Gather(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
-        _check_indices(indices)
+        check_indices(indices)
         at = own_axis(self.axis, x.ndim)
         return TensorType(x.dtype, (*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
 
@@ -116,7 +117,7 @@ class ScatterAdd(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         indices, updates = types
-        _check_indices(indices)
+        check_indices(indices)
         if not updates.dtype.computes or updates.dtype.kind == "b":
             raise DTypeError(f"not defined for {updates.dtype}", "cast to float32 first")
         outer, inner = _around(self.axis, indices, updates)
@@ -163,7 +164,7 @@ class Scatter(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices, updates = types
-        _check_indices(indices)
+        check_indices(indices)
         if x.dtype != updates.dtype:
             raise DTypeError(f"dtypes differ: {x.dtype} and {updates.dtype}")
         at = own_axis(self.axis, x.ndim)
@@ -211,7 +212,7 @@ class TakeAlongAxis(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
-        _check_indices(indices)
+        check_indices(indices)
         at = own_axis(self.axis, x.ndim)
         if indices.ndim != x.ndim or any(
             a != b for k, (a, b) in enumerate(zip(indices.shape, x.shape)) if k != at
@@ -264,7 +265,7 @@ class AddAlongAxis(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         indices, updates = types
-        _check_indices(indices)
+        check_indices(indices)
         if not updates.dtype.computes or updates.dtype.kind == "b":
             raise DTypeError(f"not defined for {updates.dtype}", "cast to float32 first")
         at = own_axis(self.axis, updates.ndim)
@@ -300,7 +301,7 @@ class OneHot(Op):
                       dtype=as_dtype("bool")))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
-        _check_indices(types[0])
+        check_indices(types[0])
         if isinstance(self.depth, int) and self.depth < 1:
             raise ShapeError(f"the depth must be positive, not {self.depth}")
         return TensorType(self.dtype, (*types[0].shape, self.depth))
@@ -357,10 +358,11 @@ class Cumsum(Op):
 def gather(x: Any, indices: Any, axis: int = 0) -> Value:
     """The slices of x along `axis` that `indices` name: rows of a table, by default."""
     v = as_value(x)
-    return make(Gather(normal_axis(axis, v.ndim)), v, _indices(indices, v))
+    return make(Gather(normal_axis(axis, v.ndim)), v, index_values(indices, v))
 
 
-def _indices(indices: Any, beside: Value) -> Value:
+def index_values(indices: Any, beside: Value) -> Value:
+    """Indices as a value; an empty list counts as integers."""
     if isinstance(indices, Value):
         return indices
     array = np.asarray(indices)
@@ -371,7 +373,7 @@ def _indices(indices: Any, beside: Value) -> Value:
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Value:
     """One element of each line of x along `axis` for each index; `indices` has x's other axes."""
     v = as_value(x)
-    return make(TakeAlongAxis(normal_axis(axis, v.ndim)), v, _indices(indices, v))
+    return make(TakeAlongAxis(normal_axis(axis, v.ndim)), v, index_values(indices, v))
 
 
 @graph_function("scatter")
@@ -379,7 +381,7 @@ def scatter(x: Any, indices: Any, updates: Any, axis: int = 0) -> Value:
     """x with `updates` at the places along `axis` that `indices` name, the last one staying."""
     v = as_value(x)
     u = CALLS["cast"](as_value(updates, v), v.dtype)
-    return make(Scatter(normal_axis(axis, v.ndim)), v, _indices(indices, v), u)
+    return make(Scatter(normal_axis(axis, v.ndim)), v, index_values(indices, v), u)
 
 
 @graph_function("scatter_add")
@@ -387,7 +389,7 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Value:
     """x with every one of `updates` added at the place along `axis` that its index names."""
     v, u = promoted(x, updates)
     at = normal_axis(axis, v.ndim)
-    total: Value = v + make(ScatterAdd(at, v.shape[at]), _indices(indices, v), u)
+    total: Value = v + make(ScatterAdd(at, v.shape[at]), index_values(indices, v), u)
     return total
 
 

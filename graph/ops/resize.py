@@ -34,13 +34,9 @@ POLICIES = ("stretch", "not_larger", "not_smaller")
 SHIFTED = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "asymmetric")
 
 
-def _where(cond: Any, yes: Any, no: Any) -> Any:
-    return alg.where(cond, yes, no) if isinstance(cond, Value) else yes if cond else no
-
-
 NODES = SimpleNamespace(
     floor=alg.floor, ceil=alg.ceil, abs=alg.abs_, maximum=alg.maximum, minimum=alg.minimum,
-    where=_where, sum=lambda x, axis, keepdims: CALLS["sum"](x, axis, keepdims),
+    where=alg.where, sum=lambda x, axis, keepdims: CALLS["sum"](x, axis, keepdims),
 )  # fmt: skip
 """The functions that formulas use, of graph values; NumPy has those of arrays."""
 
@@ -60,7 +56,7 @@ class Formula:
         """The place in an axis of n elements for places i of the result, which has `out`; `m`
         holds the functions to use."""
         wide = n * scale if scale is not None else out
-        single = wide <= 1
+        single = i * 0 + wide <= 1
         step = m.where(single, 1, wide - 1)
         ratio = scale if scale is not None else out / n
         middle = (i + 0.5) / ratio - 0.5
@@ -240,10 +236,12 @@ def resize(
     for k in sorted(range(len(chosen)), key=lambda k: (factors[k] or 1.0, -chosen[k])):
         axis, out, scale = chosen[k], wanted[k], factors[k]
         same = out == v.shape[axis] and scale in (None, 1.0)
-        if same and coordinates not in ("tf_crop_and_resize", "tf_half_pixel_for_nn"):
+        if same and coordinates != "tf_crop_and_resize":
             continue
         if coordinates == "tf_crop_and_resize":
             inside = _both(inside, _reached(v, axis, out, scale, ends[k], f))
+        if out == 1 == v.shape[axis]:
+            continue
         v = _along(v, axis, out, scale, ends[k], f)
     return v if inside is None else alg.where(inside, v, extrapolation)
 
@@ -261,7 +259,7 @@ def _scaled(shape: list[Dim], scales: Sequence[float | None], v: Value) -> Shape
         if isinstance(d, int):
             out.append(int(np.floor(np.float32(s) * np.float32(d))))
             continue
-        ratio = Fraction(s).limit_denominator(1000)
+        ratio = Fraction(s).limit_denominator(100)
         if abs(float(ratio) - s) > 1e-6 * s:
             raise ShapeError(f"resize: scale {s} of a symbolic axis of {v.type} is no simple "
                              "fraction", "give sizes")  # fmt: skip

@@ -44,15 +44,17 @@ class Variable(Op):
 
 
 class Data:
-    """The bytes of a constant. Equal bytes are equal data; the digest is computed once."""
+    """The bytes of a constant. Equal bytes are equal data, unless they have labels that differ; the
+    digest is computed once."""
 
     __slots__ = ("array", "digest")
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, label: str = "") -> None:
         array = np.array(array, order="C", copy=not _is_frozen(array))
         array.setflags(write=False)
         self.array = array
-        digest = hashlib.blake2b(str((array.dtype.name, array.shape)).encode(), digest_size=16)
+        head = f"{label}{(array.dtype.name, array.shape)}"
+        digest = hashlib.blake2b(head.encode(), digest_size=16)
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self.digest = digest.hexdigest()
 
@@ -102,8 +104,10 @@ class Constant(Op):
 
 
 @graph_function("constant")
-def constant(value: Any, dtype: Any = None, owner: Interner | None = None) -> Value:
-    """A constant from an array, list or scalar. Lists of floats become float32."""
+def constant(value: Any, dtype: Any = None, owner: Interner | None = None,
+             label: str = "") -> Value:  # fmt: skip
+    """A constant from an array, list or scalar. Lists of floats become float32. Equal constants are
+    one value, unless they have labels that differ."""
     array = as_array(value)
     if dtype is not None:
         found = as_dtype(dtype)
@@ -111,7 +115,7 @@ def constant(value: Any, dtype: Any = None, owner: Interner | None = None) -> Va
         found = as_dtype(array.dtype)
         if found.name == "float64" and not isinstance(value, np.ndarray | np.float64):
             found = as_dtype("float32")
-    data = Data(converted(array, found))
+    data = Data(converted(array, found), label)
     if owner is None:
         owner = CALLS["__current__"]()
     node = owner.node(Constant(found, tuple(int(d) for d in array.shape), data), ())

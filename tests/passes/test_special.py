@@ -10,6 +10,7 @@ from flowmill.dims import evaluate, sym
 from flowmill.dtypes import as_dtype
 from flowmill.graph.ir import TensorType
 from flowmill.graph.ops.indexing import AddAlongAxis, Cumsum, Scatter, ScatterAdd
+from flowmill.graph.ops.scattering import ScatterElements, ScatterNd
 from flowmill.passes.special import KERNELS
 
 from ..graph.samples import OPS, Case, cases
@@ -62,10 +63,12 @@ def test_every_op_without_an_algorithm_has_a_kernel():
 @pytest.mark.parametrize("index", [5, -6, 2**62])
 @pytest.mark.parametrize("op, shapes", [
     (ScatterAdd(0, 5), ((3,), (3, 4))), (Scatter(0), ((5, 4), (3,), (3, 4))),
-    (AddAlongAxis(0, 5), ((3, 4), (3, 4))),
+    (AddAlongAxis(0, 5), ((3, 4), (3, 4))), (ScatterElements(0), ((5, 4), (3, 4), (3, 4))),
+    (ScatterElements(1, "add"), ((4, 5, 3), (2, 3, 2), (2, 3, 2))),
+    (ScatterNd(), ((5, 4), (3, 1), (3, 4))), (ScatterNd("max"), ((6, 5, 4), (3, 2), (3, 4))),
 ])  # fmt: skip
 def test_out_of_range_fails_and_stays_in_bounds(op, shapes, index):
-    at = len(shapes) - 2
+    at = op.indices
     arrays = [np.zeros(s, np.int64 if k == at else np.float32) for k, s in enumerate(shapes)]
     arrays[at].reshape(-1)[1] = index
     _, failures = execute(op, arrays)

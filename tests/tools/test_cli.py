@@ -66,7 +66,7 @@ def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -
 MISTAKES = {
     "no file": (["dump", "nowhere.py:net"], "there is no file nowhere.py"),
     "no name": (["dump", "{model}:nte"], "defines nothing called nte"),
-    "no graph": (["dump", "{model}:number"], "number is no graph but a int"),
+    "no graph": (["dump", "{model}:number"], "number is of type int, no graph"),
     "no value": (["run", "{model}:net", "--random", "--fetch", "z"], '"z"'),
     "no feed": (["run", "{model}:net"], '"x": f32[batch,3]'),
     "no input": (["run", "{model}:net", "--feed", "q=1"], "there is no input 'q' to feed"),

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....dims import Dim, DimExpr, parse
+import numpy as np
+
+from ....dims import Dim, DimExpr
+from ....dims_text import parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
@@ -40,7 +43,7 @@ DOMAINS = ("", "ai.onnx")  # two names of one domain
 _DEEPEST = 64  # functions and sub-graphs inside each other
 _MOST = 1_000_000  # nodes to convert, those of functions included
 _SOLVED = ("bool", "int32", "int64")
-_MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
               AttributeError, MemoryError)  # fmt: skip
 
 
@@ -51,7 +54,7 @@ class Options:
 
     file: str
     folder: Path | None
-    values: Mapping[str, Array]
+    values: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     trainable: bool
 
@@ -113,9 +116,11 @@ class Builder:
             self._initializers(proto, scope)
             self._inputs(proto, scope)
             self.nodes(proto.node, scope, self.versions)
-            if not (self.needed or self.shapeless) or self.refusals:
-                self._outputs(proto.output, scope)
-        if self.refusals:
+            whole = self._outputs(proto.output, scope)
+            self._name_defaults(proto.input, scope)
+        if whole:  # what could not be converted or known is not needed
+            self.needed.clear()
+        elif self.refusals:
             many = f"{len(self.refusals)} of its nodes" if len(self.refusals) > 1 else "a node"
             raise ModelError(f"{self.options.file} cannot be converted: {many} cannot be",
                              *self.refusals)  # fmt: skip
@@ -129,23 +134,31 @@ class Builder:
         for name, t, read in tensors:
             array = read(t, self.options.folder)
             if name not in fed or name not in self.options.values:
-                scope.operands[name] = self._weight(name, array)
+                label = name if name in fed and self.model.ir_version >= 4 else ""
+                scope.operands[name] = self._weight(name, array, label)
 
-    def _weight(self, name: str, array: Array) -> Operand:
+    def _weight(self, name: str, array: Array, label: str = "") -> Operand:
+        """A tensor of the file. With a label it stays apart from equal ones, to be fed alone."""
         if self.options.trainable and array.dtype.kind == "f":
             value = variable(name, array)
         else:
-            value = constant(array, owner=self.graph)
+            value = constant(array, owner=self.graph, label=label)
         return Operand(name, self.graph, value)
+
+    def _name_defaults(self, infos: Iterable[ValueInfoProto], scope: Scope) -> None:
+        """Lets inputs with initial values be fed by name, unless what was built depends on them."""
+        for info in infos:
+            found = scope.operands.get(info.name)
+            if self.model.ir_version >= 4 and isinstance(found, Operand) and not found.asked:
+                self._name(info.name, found)
 
     def _inputs(self, proto: GraphProto, scope: Scope) -> None:
         names = [info.name for info in proto.input]
         if len(set(names)) != len(names) or "" in names:
             raise ModelError(f"{self.options.file} has inputs of equal or empty names: {names}")
         for info in proto.input:
-            given = self.options.values.get(info.name)
-            if given is not None:
-                self._fits(info, given)
+            if info.name in self.options.values:
+                given = self._fitting(info, self.options.values[info.name])
                 scope.operands[info.name] = self._weight(info.name, given)
             elif info.name not in scope.operands:
                 dtype, shape = self.type_of(info)
@@ -180,15 +193,22 @@ class Builder:
                 shape.append(self.dimension(d.dim_param, info.name, axis))
         return dtype, tuple(shape)
 
-    def _fits(self, info: ValueInfoProto, given: Array) -> None:
-        """FeedError where a value does not have the type of the input it is for."""
+    def _fitting(self, info: ValueInfoProto, given: Any) -> Array:
+        """A value for an input as an array of its type; numbers and lists become such. FeedError
+        where it does not fit."""
         dtype, shape = self.type_of(info)
-        fits = shape is None or (given.ndim == len(shape) and all(
-            d == n for d, n in zip(shape, given.shape) if isinstance(d, int)))  # fmt: skip
-        if given.dtype != dtype.numpy or not fits:
+        found = np.asarray(given)
+        if not isinstance(given, np.ndarray | np.generic) and found.dtype != object:
+            made = found.astype(dtype.numpy)
+            if np.array_equal(made.astype(found.dtype), found) or dtype.is_float:
+                found = made
+        fits = shape is None or (found.ndim == len(shape) and all(
+            d == n for d, n in zip(shape, found.shape) if isinstance(d, int)))  # fmt: skip
+        if found.dtype != dtype.numpy or not fits:
             wanted = f"{dtype}" if shape is None else str(TensorType(dtype, shape))
-            raise FeedError(f'the value for input "{info.name}" is {given.dtype}'
-                            f"{list(given.shape)}, the model takes {wanted}")  # fmt: skip
+            raise FeedError(f'the value for input "{info.name}" is {found.dtype}'
+                            f"{list(found.shape)}, the model takes {wanted}")  # fmt: skip
+        return found
 
     def dimension(self, written: str, input: str, axis: int) -> Dim:
         """A dimension that is no number: a symbol, or an expression of symbols. One that has no
@@ -209,7 +229,8 @@ class Builder:
             spelt = f"d_{spelt}"
         return self.graph.dim(spelt, 0)
 
-    def _outputs(self, infos: Iterable[ValueInfoProto], scope: Scope) -> None:
+    def _outputs(self, infos: Sequence[ValueInfoProto], scope: Scope) -> bool:
+        """Declares the outputs; whether all are there."""
         for info in infos:
             try:
                 found = scope.find(info.name)
@@ -217,6 +238,9 @@ class Builder:
                 raise ModelError(f'nothing produces the output "{info.name}"') from None
             if isinstance(found, Operand):
                 self.graph.output(info.name, found.value)
+        if not infos:
+            raise ModelError(f"{self.options.file} has no outputs")
+        return all(info.name in self.graph.outputs for info in infos)
 
     # --- nodes ------------------------------------------------------------------------------
 
@@ -241,7 +265,7 @@ class Builder:
             except UserError as e:
                 self._refuse(node, path, e.message, *e.notes)
                 results = None
-            except _MALFORMED as e:
+            except MALFORMED as e:
                 self._refuse(node, path, f"it is malformed: {e!r}")
                 results = None
             finally:
@@ -249,9 +273,10 @@ class Builder:
             for k, name in enumerate(node.output):
                 if not name:
                     continue
+                made = results[k] if results is not None and k < len(results) else None
                 if name in scope.operands:
                     self._refuse(node, path, f'it produces "{name}", which is there already')
-                made = results[k] if results is not None and k < len(results) else None
+                    made = None
                 scope.operands[name] = made
                 self._name(name, made)
 
@@ -259,7 +284,7 @@ class Builder:
         """Lets a tensor be found by its name, unless another has it or it cannot be one."""
         if made is None or self.depth or not made.is_value or name in self.graph.values:
             return
-        if not any(c.isspace() or c in '"\\' for c in name):
+        if name.isprintable():
             self.graph.set_name(made.value, name)
 
     def _refuse(self, node: NodeProto, path: str, reason: str, *notes: str) -> None:

@@ -19,7 +19,8 @@ from ....dtypes import Array, DType, as_dtype
 from ....errors import ModelError
 from ...definition import Graph
 from ...interpret import run
-from ...ir import CALLS, Function, Node, Value, topological
+from ...ir import CALLS, Function, Value, topological
+from ...ops.shape import reshape
 from ...ops.source import Constant, constant
 from .tensors import array_of
 
@@ -42,7 +43,7 @@ class Undetermined(Exception):  # noqa: N818 - a question, not an error
 class Operand:
     """A tensor of the model. `sources` are the graph inputs whose elements decide its own."""
 
-    __slots__ = ("_array", "_elements", "_value", "dtype", "graph", "name", "sources")
+    __slots__ = ("_array", "_elements", "_value", "asked", "dtype", "graph", "name", "sources")
 
     def __init__(self, name: str, graph: Graph, value: Value | None = None,
                  elements: Array | None = None, dtype: DType | None = None,
@@ -50,6 +51,7 @@ class Operand:
         self.name, self.graph, self.sources = name, graph, sources
         self._value, self._elements = value, elements
         self._array: Array | None = None
+        self.asked = False  # whether what is built depends on the elements
         found = dtype if value is None else value.dtype
         assert found is not None
         self.dtype: DType = found
@@ -84,6 +86,7 @@ class Operand:
 
     def array(self) -> Array | None:
         """All elements as numbers, if none depends on inputs, variables or sizes."""
+        self.asked = True
         if self._array is None:
             if self._value is None:
                 assert self._elements is not None
@@ -103,15 +106,15 @@ def value_of(elements: Array, dtype: DType, graph: Graph) -> Value:
     cast, size_of = CALLS["cast"], CALLS["size_of"]
     sizes = [size_of(d, graph) if isinstance(d, DimExpr) else constant(np.int64(d), owner=graph)
              for d in elements.flat]  # fmt: skip
-    stacked = CALLS["stack"](sizes, 0)
-    return CALLS["reshape"](cast(stacked, dtype), elements.shape)
+    stacked: Value = cast(CALLS["stack"](sizes, 0), dtype)
+    return reshape(stacked, elements.shape)
 
 
 def folded(value: Value) -> Array | None:
-    """What a value is, if it is made of constants only and not by much work."""
+    """What a value is, if it depends on nothing that only a run tells, and is not much work."""
     work = 0
     for n in topological([value.node]):
-        if not n.op.pure or (not n.inputs and not isinstance(n.op, Constant)) or _sized(n):
+        if not n.op.pure or any(_symbolic(v) for v in n.op.attributes().values()):
             return None
         for t in n.types:
             if not isinstance(t.size, int):
@@ -123,9 +126,11 @@ def folded(value: Value) -> Array | None:
     return outputs["y"]
 
 
-def _sized(n: Node) -> bool:
-    """Whether a node without operands stands for sizes that are not numbers."""
-    return any(isinstance(v, DimExpr) for v in n.op.attributes().values())
+def _symbolic(attribute: Any) -> bool:
+    """Whether an attribute holds a dimension that is no number."""
+    if isinstance(attribute, tuple):
+        return any(map(_symbolic, attribute))
+    return isinstance(attribute, DimExpr)
 
 
 class Call:

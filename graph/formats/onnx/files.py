@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ....dtypes import Array
-from ....errors import ModelError
+from ....errors import FeedError, ModelError, UserError
 from ...definition import Graph
 from ...template import Template
-from .build import Builder, Options
+from .build import MALFORMED, Builder, Options
 from .registry import load_all
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
 
     Inputs and outputs have the model's names, dimensions its names of dimensions; other tensors can
     be fetched by name too. Nodes say in errors and profiles what they are called in the model.
-    `values` fixes inputs by name: they become constants. With `trainable`, weights of float types
-    become variables, to be trained further.
+    `values` fixes inputs by name, to arrays, numbers or lists: they become constants. With
+    `trainable`, weights of float types become variables, to be trained further.
 
     Where values that are fed decide shapes or algorithms (the axes of a reduction, say), the result
     is a `graph.template.Template`: a session builds and compiles it once for each set of such
@@ -45,7 +43,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     load_all()
     proto, file, folder = _parsed(model)
     name = _identifier(proto.graph.name or Path(file).stem)
-    fixed = {k: np.asarray(v) for k, v in (values or {}).items()}
+    fixed = dict(values or {})
     unknown = set(fixed) - {info.name for info in proto.graph.input}
     if unknown:
         raise ModelError(f"{file} has no inputs {', '.join(sorted(unknown))} to give values for",
@@ -54,7 +52,14 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
         made = Builder(proto, Graph(name), Options(file, folder, {**fixed, **known}, shapes,
                                                    trainable))  # fmt: skip
-        made.build()
+        try:
+            made.build()
+        except (ModelError, FeedError):
+            raise
+        except UserError as e:
+            raise ModelError(f"{file} is no valid model: {e.message}", *e.notes) from None
+        except MALFORMED as e:
+            raise ModelError(f"{file} is malformed: {e!r}") from None
         return made
 
     def again(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]

@@ -43,7 +43,7 @@ _UNARY: dict[str, Function] = {
     "Sin": elementary.sin, "Cos": elementary.cos, "Tan": elementary.tan, "Asin": elementary.asin,
     "Acos": elementary.acos, "Atan": elementary.atan, "Sinh": elementary.sinh,
     "Cosh": elementary.cosh, "Tanh": elementary.tanh, "Asinh": elementary.asinh,
-    "Acosh": elementary.acosh, "Atanh": elementary.atanh, "Not": logic.logical_not,
+    "Acosh": elementary.acosh, "Atanh": elementary.atanh, "Not": logic.bitwise_not,
     "BitwiseNot": logic.bitwise_not, "IsNaN": logic.isnan,
 }  # fmt: skip
 for _name, _to in _UNARY.items():
@@ -52,8 +52,8 @@ for _name, _to in _UNARY.items():
 _BINARY: dict[str, Function] = {
     "Add": pointwise.add, "Sub": pointwise.sub, "Mul": pointwise.mul, "Less": logic.less,
     "LessOrEqual": logic.less_equal, "Greater": logic.greater,
-    "GreaterOrEqual": logic.greater_equal, "Equal": logic.equal, "And": logic.logical_and,
-    "Or": logic.logical_or, "Xor": logic.logical_xor, "BitwiseAnd": logic.bitwise_and,
+    "GreaterOrEqual": logic.greater_equal, "Equal": logic.equal, "And": logic.bitwise_and,
+    "Or": logic.bitwise_or, "Xor": logic.bitwise_xor, "BitwiseAnd": logic.bitwise_and,
     "BitwiseOr": logic.bitwise_or, "BitwiseXor": logic.bitwise_xor,
 }  # fmt: skip
 for _name, _to in _BINARY.items():

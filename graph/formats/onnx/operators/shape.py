@@ -233,12 +233,10 @@ def _range(call: Call) -> Value:
         (first,), (last,), (step,) = call.dims(0), call.dims(1), call.ints(2)
         if step == 0:
             call.refuse("the step is 0")
-        if isinstance(first, DimExpr) or isinstance(last, DimExpr):
-            count = ceildiv(last - first, step) if step > 0 else ceildiv(first - last, -step)
-            number = creation.iota((maximum(count, 0),), 0, int64, call.graph) * step
-            start = CALLS["size_of"](first, call.graph) if isinstance(first, DimExpr) else first
-            return pointwise.cast(number + start, dtype)
-        return constant(np.arange(first, last, step).astype(dtype.numpy), owner=call.graph)
+        count = ceildiv(last - first, step) if step > 0 else ceildiv(first - last, -step)
+        number = creation.iota((maximum(count, 0),), 0, int64, call.graph) * step
+        start = CALLS["size_of"](first, call.graph) if isinstance(first, DimExpr) else first
+        return pointwise.cast(number + start, dtype)
     a, b, c = (call.array(k).reshape(()) for k in range(3))
     if c == 0:
         call.refuse("the step is 0")
