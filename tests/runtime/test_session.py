@@ -210,7 +210,7 @@ def test_all_bad_feeds_at_once_with_their_lines(net):
         ("h", {"x": "text"}, fm.FeedError, '"x" takes float32, it was fed <U4'),
         ("h", {"x": [[1, 2, 3], [4, 5]]}, fm.FeedError, '"x" cannot be made an array'),
         ("h", {"x": None}, fm.FeedError, '"x" takes float32, it was fed None'),
-        ("h", {"x": [[1e39] * 3]}, fm.FeedError, '"x" takes float32, which cannot hold 1e+39'),
+        ("h", {"x": [[1e39] * 3]}, fm.FeedError, '"x" takes float32, which cannot hold 1e.39'),
         ("n", {"n": 2**40}, fm.FeedError, '"n" takes int32, which cannot hold 1099511627776'),
         ("n", {"n": float("nan")}, fm.FeedError, '"n" takes int32, it was fed float64'),
     ],
