@@ -28,7 +28,14 @@ class Loc:
     layer: str = ""
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}" + (f" in {self.layer}" if self.layer else "")
+        """As messages show it; nothing where the line is not known."""
+        place = f"{Path(self.file).name}:{self.line}" if self.line else ""
+        return " ".join(x for x in (place, f"in {self.layer}" if self.layer else "") if x)
+
+    @property
+    def aside(self) -> str:
+        """ " (file:line in layer)", to follow what it is about; nothing where it is not known."""
+        return f" ({self})" if str(self) else ""
 
 
 UNKNOWN = Loc("<unknown>", 0)

@@ -20,11 +20,11 @@ from .manifest import Area, Manifest, Symbol
 def checked(m: Manifest, inputs: Sequence[Any], places: Sequence[str] = ()
             ) -> tuple[list[Array], dict[str, int]]:  # fmt: skip
     """Inputs as arrays of the right type, and the dims they imply. FeedError lists all that
-    is wrong; `places` are the user's lines of the inputs, to go with that."""
+    is wrong; `places` are the user's lines of the inputs (`Loc.aside`), to go with that."""
     problems: list[str] = []
     arrays: list[Array] = []
     dims: dict[str, int] = {}
-    where = [f" ({p})" for p in places] or [""] * len(m.inputs)
+    where = places or [""] * len(m.inputs)
     for a, given, place in zip(m.inputs, inputs, where):
         try:
             arrays.append(_as_array(a, given))
@@ -138,7 +138,7 @@ def feed_problems(feeds: Mapping[Value, Any]) -> list[str]:
     problems: list[str] = []
     for v, given in feeds.items():
         area = Area(v.name or v.node.op.name, v.dtype, v.shape)
-        place = f" ({v.node.loc})"
+        place = v.node.loc.aside
         try:
             problems += _rank_problem(area, _as_array(area, given), place)
         except UserError as e:

@@ -227,7 +227,8 @@ class Session:
         order = sorted(fed, key=lambda v: (v.node.serial, v.index))
         function = function_for(self.graph, found.values, order)
         for v in function.inputs[len(order) :]:
-            problems.append(f'"{v.name}" ({v.type}, {v.node.loc}) is not fed')
+            known = ", ".join(filter(None, (str(v.type), str(v.node.loc))))
+            problems.append(f'"{v.name}" ({known}) is not fed')
         if problems:
             if isinstance(feeds, Mapping):
                 problems += feed_problems({v: feeds[k] for v, k in fed.items()})
@@ -243,7 +244,7 @@ class Session:
         entry = build.entry(function, self._target(), self.level)
         constants = {n.op.data.digest: n.op.data.array for n in function.nodes()
                      if isinstance(n.op, Constant)}  # fmt: skip
-        places = tuple(str(v.node.loc) for v in function.inputs)
+        places = tuple(v.node.loc.aside for v in function.inputs)
         return Executable(entry, self.state, constants, self.threads, places)
 
     def _fed(self, feeds: Iterable[Any]) -> tuple[dict[Value, Any], list[str]]:
@@ -261,7 +262,7 @@ class Session:
                 problems.append(f"cannot feed {key!r}: feed values of the graph, or their names")
                 continue
             elif key.node.owner is not self.graph:
-                problems.append(f"{key!r} ({key.node.loc}) belongs to another graph")
+                problems.append(f"{key!r}{key.node.loc.aside} belongs to another graph")
                 continue
             else:
                 v = key

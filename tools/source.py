@@ -114,6 +114,9 @@ def _onnx(path: Path, values: Sequence[str]) -> Source:
     """An ONNX model. GraphError where a value that decides its graph is missing."""
     from ..graph.formats.onnx.files import load as load_onnx
 
+    for text in values:
+        if "=" not in text:
+            raise FeedError(f"--value {text}: write --value NAME=VALUE")
     fixed = {name: parsed(value) for name, _, value in (text.partition("=") for text in values)}
     graph = load_onnx(path, fixed)
     if isinstance(graph, Template):
@@ -128,8 +131,11 @@ def parsed(text: str) -> Any:
     if text.endswith(".npy") or Path(text).is_file():
         try:
             loaded = np.load(text, allow_pickle=False)
-        except (OSError, ValueError) as e:
-            raise FeedError(f"cannot read {text}: {e}") from None
+        except OSError as e:
+            raise FeedError(f"cannot read {text}: {e.strerror or e}") from None
+        except (ValueError, EOFError):
+            raise FeedError(f"{text} is damaged, or holds something else than numbers",
+                            "write it with numpy.save") from None  # fmt: skip
         if not isinstance(loaded, np.ndarray):
             raise FeedError(f"{text} holds several arrays: save one with numpy.save")
         return loaded
