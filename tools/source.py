@@ -104,6 +104,9 @@ def _saved(path: Path) -> Source:
         if head.startswith((b"graph ", b"dims ")):
             function = parse(path.read_text(encoding="utf-8"))
             return Source(function.name, None, function)
+        if head.startswith((b"kernel", b"progra")):
+            raise ModelError(f"{path} is the text of kernels or a program: it can be read only",
+                             "dump a graph, or the text of one")  # fmt: skip
     except (OSError, UnicodeDecodeError) as e:
         raise ModelError(f"cannot read {path}: {e}") from None
     graph = load_graph(path)
