@@ -41,9 +41,9 @@ _NAMES = {
         "trunc where",
     "graph.ops.division": "bitcast fmod integer_power trunc_divide",
     "graph.ops.logic":
-        "bitwise_and=logical_and bitwise_not=logical_not bitwise_or=logical_or "
-        "bitwise_xor=logical_xor equal greater greater_equal isfinite isinf isnan left_shift less "
-        "less_equal logical_and logical_not logical_or logical_xor not_equal right_shift",
+        "bitwise_and bitwise_not bitwise_or bitwise_xor equal greater greater_equal isfinite isinf "
+        "isnan left_shift less less_equal logical_and logical_not logical_or logical_xor not_equal "
+        "right_shift",
     "graph.ops.elementary":
         "acos acosh asin asinh atan atanh cos cosh erf exp exp2 expm1 log log1p log2 rsqrt sigmoid "
         "sin sinh softplus sqrt tan tanh",
@@ -123,7 +123,11 @@ def __getattr__(name: str) -> Any:
         module, attribute = _WHERE[name]
         found = getattr(import_module(f".{module}", __name__), attribute)
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, 3)
+        hint = f"; did you mean {', '.join(near)}?" if near and not name.startswith("_") else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     globals()[name] = found
     _offer_eval()
     return found

@@ -154,6 +154,10 @@ from .graph.ops.integer_products import (
 )
 from .graph.ops.linalg import det as det, gemm as gemm, matmul as matmul
 from .graph.ops.logic import (
+    bitwise_and as bitwise_and,
+    bitwise_not as bitwise_not,
+    bitwise_or as bitwise_or,
+    bitwise_xor as bitwise_xor,
     equal as equal,
     greater as greater,
     greater_equal as greater_equal,
@@ -163,13 +167,9 @@ from .graph.ops.logic import (
     left_shift as left_shift,
     less as less,
     less_equal as less_equal,
-    logical_and as _bitwise_and,
     logical_and as logical_and,
-    logical_not as _bitwise_not,
     logical_not as logical_not,
-    logical_or as _bitwise_or,
     logical_or as logical_or,
-    logical_xor as _bitwise_xor,
     logical_xor as logical_xor,
     not_equal as not_equal,
     right_shift as right_shift,
@@ -299,10 +299,7 @@ layers = _catalogue
 losses = _output
 onnx = _onnx_files
 print = _print
-bitwise_and = _bitwise_and
-bitwise_not = _bitwise_not
-bitwise_or = _bitwise_or
-bitwise_xor = _bitwise_xor
+onnx = _onnx_files
 abs = _abs
 divide = _divide
 floor_divide = _floor_divide

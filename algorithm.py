@@ -11,14 +11,14 @@ given Exprs they build an Expr, given graph values they build graph nodes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from . import dims as _dims
 from .dims import Dim, DimExpr, Sym
 from .dtypes import DType, bool_, float32, int64, of_scalar, promote
-from .errors import InternalError
+from .errors import InternalError, Loc
 
 # name -> (number of arguments, kind of result). Results: "same" as the promoted arguments,
 # "bool", or "index" (int64). Arithmetic wraps for integers; float min and max propagate NaN as
@@ -360,6 +360,23 @@ class Check:
 
     code: str
     cond: Expr
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """`dim`, known at run time only, must not be negative; `text` says what is wrong where it is."""
+
+    dim: Dim
+    text: str
+    loc: Loc
+
+    def violation(self, dims: Mapping[str, int]) -> str | None:
+        """What is wrong with the dimensions of a run; None if they will do."""
+        if _dims.evaluate(self.dim, dims) >= 0:
+            return None
+        names = sorted(s.name for s in _dims.free_symbols(self.dim))
+        known = " and ".join(f"{n} = {dims[n]}" for n in names)
+        return f"{self.text} for {known}: {_dims.show(self.dim)} must not be negative ({self.loc})"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
@@ -13,6 +13,7 @@ from .graph.ir import Function, Node, structure
 from .graph.ops.effects import Check
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
+from .graph.requirements import requirements
 from .graph.rewrite import copied
 from .passes.base import Context, Record
 from .passes.fuse import memory_of
@@ -65,6 +66,7 @@ def compile_function(function: Function, target: Target, level: int = 2,
     works = make_works(grouped, target, level)
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
     program = plan(Plan(grouped, works, prepared, target, reuse=level > 0))
+    program = replace(program, requires=requirements(function))
     if watch:
         watch("program", program)
     return Compiled(function, grouped, program, level, works, stages, context.records)

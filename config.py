@@ -9,6 +9,8 @@ from pathlib import Path
 from .errors import ConfigError
 
 DEFAULT_SEED = 0
+MOST_THREADS = 256
+LEVELS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,29 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "flowmill"
 
 
+def level(given: object = None) -> int:
+    """The optimisation level: `given`, else the knob. ConfigError where there is none such."""
+    chosen = integer("level") if given is None else given
+    if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen not in LEVELS:
+        raise ConfigError(f"level must be one of {', '.join(map(str, LEVELS))}, not {chosen!r}")
+    return chosen
+
+
+def thread_count(given: object = None) -> int:
+    """How many threads: `given`, else the knob, else what affinity and the cgroup's quota allow.
+    ConfigError where that is no number from 1 on."""
+    if given is None:
+        return available_threads()
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= MOST_THREADS:
+        raise ConfigError(f"threads must be a number from 1 to {MOST_THREADS}, not {given!r}")
+    return given
+
+
 def available_threads() -> int:
     """Threads to use: the knob, else the CPUs that affinity and the cgroup's quota allow."""
     asked = integer("threads")
-    if asked > 0:
-        return asked
+    if asked:
+        return thread_count(asked)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
@@ -72,4 +92,4 @@ def available_threads() -> int:
             cpus = min(cpus, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass
-    return cpus
+    return min(cpus, MOST_THREADS)

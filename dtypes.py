@@ -7,6 +7,7 @@ meets an integer of any width and keeps its own width (float32 + int64 is float3
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
@@ -83,17 +84,42 @@ def as_dtype(spec: object) -> DType:
     """A DType from a DType, a name ("float32", "f32"), a NumPy dtype or scalar type."""
     if isinstance(spec, DType):
         return spec
-    name = spec if isinstance(spec, str) else None
-    if name is None:
-        try:
+    name = spec if isinstance(spec, str) else repr(spec)
+    if spec is not None and not isinstance(spec, str):
+        with suppress(TypeError):
             name = np.dtype(spec).name  # type: ignore[call-overload]
-        except TypeError:
-            name = repr(spec)
-    found = _BY_NAME.get(name) if name else None
+    found = _BY_NAME.get(name)
     if found is None:
         supported = ", ".join(d.name for d in ALL)
         raise DTypeError(f"{name} is not a data type of flowmill", f"supported: {supported}")
     return found
+
+
+def converted(given: Any, to: DType) -> Array:
+    """An array or number as an array of `to`. DTypeError where integers cannot hold its values;
+    fractions are cut off, as NumPy does."""
+    array = np.asarray(given)
+    if array.dtype == to.numpy or not to.is_integer or array.dtype.kind not in "iuf":
+        return array.astype(to.numpy, copy=False)
+    info = np.iinfo(to.numpy)
+    bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+    bad = bad | (array > info.max) | (array < info.min)
+    if bad.any():
+        raise DTypeError(f"{array[bad].flat[0]} does not fit {to}")
+    return array.astype(to.numpy)
+
+
+def as_array(given: Any) -> Array:
+    """The array that NumPy makes of a number, array or nested lists. DTypeError where it makes none
+    of numbers."""
+    try:
+        array = np.asarray(given)
+    except ValueError as e:
+        raise DTypeError(f"this is no array: {e}") from None
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        what = repr(given) if given is None or isinstance(given, str) else type(given).__name__
+        raise DTypeError(f"{what} is not made of numbers: NumPy calls its elements {array.dtype}")
+    return array
 
 
 @lru_cache(maxsize=1024)

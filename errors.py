@@ -28,7 +28,14 @@ class Loc:
     layer: str = ""
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}" + (f" in {self.layer}" if self.layer else "")
+        """As messages show it; nothing where the line is not known."""
+        place = f"{Path(self.file).name}:{self.line}" if self.line else ""
+        return " ".join(x for x in (place, f"in {self.layer}" if self.layer else "") if x)
+
+    @property
+    def aside(self) -> str:
+        """ " (file:line in layer)", to follow what it is about; nothing where it is not known."""
+        return f" ({self})" if str(self) else ""
 
 
 UNKNOWN = Loc("<unknown>", 0)
@@ -60,24 +67,38 @@ class InternalError(FlowmillError):
 
 
 class UserError(FlowmillError):
-    """The user can mend this. `notes` are the lines below the message: places, then advice."""
+    """The user can mend this. `notes` are the lines below the message: places, then advice. Errors
+    of a call that a user writes (`placed`) begin with its place, unless it was given."""
+
+    placed = False
 
     def __init__(self, message: str, *notes: str) -> None:
         self.message = message
         self.notes = tuple(n for n in notes if n)
+        if self.placed:
+            file, line = user_frame()
+            here = f"{Path(file).name}:{line}"
+            if line and not any(here in text for text in (message, *notes)):
+                self.notes = (here, *self.notes)
         super().__init__("\n  ".join((message, *self.notes)))
 
 
 class ShapeError(UserError):
     """Shapes do not fit an op."""
 
+    placed = True
+
 
 class DTypeError(UserError):
     """Data types do not fit an op."""
 
+    placed = True
+
 
 class GraphError(UserError):
     """A graph is built wrongly: a name used twice, a cycle, a value of another graph."""
+
+    placed = True
 
 
 class FeedError(UserError):
@@ -86,6 +107,8 @@ class FeedError(UserError):
 
 class FetchError(UserError):
     """What was asked for is not in the graph."""
+
+    placed = True
 
 
 class ModelError(UserError):
@@ -102,6 +125,8 @@ class TextError(UserError):
 
 class ConfigError(UserError):
     """A setting or argument has a value that is not allowed."""
+
+    placed = True
 
 
 class ExportError(UserError):

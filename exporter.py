@@ -67,10 +67,10 @@ def export(
     if not kinds:
         raise ConfigError("kinds is empty", 'name one: kinds=("so",)')
     so = Path(path)
-    _check_folder(so)
+    check_path(so)
     chosen = _target(target)
     made = compile_library(Module.of(module), library_name(so), chosen, variables, weights,
-                           config.integer("level") if level is None else level,
+                           config.level(level),
                            f"{so.stem}.weights")  # fmt: skip
     files = _files(made, so, kinds, linker)
     if weights == "file":
@@ -235,8 +235,9 @@ def _linked(made: CompiledLibrary, soname: str, linker: str | None) -> bytes:
         return Path(result).read_bytes()
 
 
-def _check_folder(so: Path) -> None:
-    """Finds out before minutes of compiling that nothing can be written."""
+def check_path(so: Path) -> None:
+    """ExportError, before minutes of compiling, where no library of this name can be written."""
+    library_name(so)
     folder = so.parent
     if not folder.is_dir():
         raise ExportError(f"cannot write {so}: there is no folder {folder}")

@@ -91,7 +91,8 @@ def _joined(*texts: str) -> str:
 
 
 def _need(g: Glue, e: Entry) -> None:
-    """`i64 NAME.need(ptr dims)`: bytes of arena, or -1 if some size would not fit a word.
+    """`i64 NAME.need(ptr dims)`: bytes of arena, or -1 if the dimensions do not satisfy what the
+    program requires, or some size would not fit a word.
 
     A bound in floating point comes first: the sum of the absolute values of all terms. What passes
     it cannot overflow in integers.
@@ -99,13 +100,17 @@ def _need(g: Glue, e: Entry) -> None:
     p = e.program
     r = g.begin("i64", f"{e.name}.need", "ptr %dims")
     ex = dims_of(r, e, "%dims")
-    sizes: list[Dim] = [p.arena_bytes]
+    required = [q.dim for q in p.requires]
+    sizes: list[Dim] = [p.arena_bytes, *required]
     sizes += [product(a.shape) * a.dtype.itemsize for a in (*p.inputs, *p.outputs)]
     for d in sizes:
         if isinstance(d, DimExpr):
             limit = constant(float(LARGEST), float64)
             with r.when(r.emit(f"fcmp ogt double {_magnitude(r, ex, d)}, {limit}")):
                 r.ret("i64", -1)
+    for d in required:
+        with r.when(r.test("slt", "i64", ex.dim(d), 0)):
+            r.ret("i64", -1)
     r.ret("i64", ex.dim(p.arena_bytes))
     g.end(r)
 
@@ -215,7 +220,11 @@ def _run(g: Glue) -> None:
         g.fail(r, "BAD_DIMENSION", name=name)
     need = r.emit("call i64 %need(ptr %args)")
     with r.when(r.test("slt", "i64", need, 0)):
-        g.fail(r, "BAD_DIMENSION", "a size would not fit 64 bits")
+        g.fail(
+            r,
+            "BAD_DIMENSION",
+            "together they are too small for the network, or too large for 64 bits",
+        )
     first = r.element("%args", dims)
     to = r.at(frame, ARGUMENTS)
     table = r.element("%facts", r.bits("add", r.bits("mul", dims, 4), _HEAD))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, ShapeError
-from .ir import Value, topological
+from .ir import Interner, Value, topological
 from .ops.base import as_value
 from .ops.source import Input, Variable
 from .ops.state import Token
@@ -39,13 +39,16 @@ def clone(
     GraphError for an unknown or foreign value, ShapeError where a replacement does not fit its
     users (the note names the node that uses it).
     """
+    if not isinstance(graph, Interner):
+        raise GraphError(f"clone: {graph!r} is no graph")
+    if replace is not None and not isinstance(replace, Mapping):
+        raise GraphError(f"clone: replace maps values or names to values, it is {replace!r}")
     made = type(graph)(name or graph.graph_name, graph.seed)
     made.symbols, made.counts = dict(graph.symbols), dict(graph.counts)
     swaps: dict[Value, Value] = {}
     for key, given in (replace or {}).items():
         old = graph.find(key) if isinstance(key, str) else key
-        if old.node.owner is not graph:
-            raise GraphError(f"{old!r} is not part of graph {graph.graph_name}")
+        _check_part(graph, old)
         new = as_value(given, old)
         if new.node.owner is not graph:
             raise GraphError(f"the replacement {new!r} of {old!r} is not part of graph "
@@ -69,9 +72,18 @@ def clone(
     return made
 
 
+def _check_part(graph: Graph, v: object) -> None:
+    if not isinstance(v, Value) or v.node.owner is not graph:
+        raise GraphError(f"clone: {v!r} is not part of graph {graph.graph_name}")
+
+
 def _chosen(graph: Graph, outputs: Iterable[Value | str] | None) -> list[Value]:
     if outputs is not None:
-        return [graph.find(v) if isinstance(v, str) else v for v in outputs]
+        given = [outputs] if isinstance(outputs, str | Value) else outputs
+        chosen = [graph.find(v) if isinstance(v, str) else v for v in given]
+        for v in chosen:
+            _check_part(graph, v)
+        return chosen
     return list(graph.outputs.values()) or graph.results()
 
 

@@ -10,19 +10,19 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..config import DEFAULT_SEED
-from ..dims import Dim, DimExpr, free_symbols, sym
-from ..dtypes import Array, DType, as_dtype, float32
+from ..dims import Dim, DimExpr, as_sym, free_symbols, sym
+from ..dtypes import Array, DType, as_array, as_dtype, converted, float32
 from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
 from .clone import clone
 from .ir import CALLS, Function, Interner, Layout, Node, Shape, Value, topological
 from .ops.base import Op, graph_function
 from .ops.registry import load_all
+from .ops.shape import as_shape
 from .ops.source import Constant, Input, Variable
 from .rewire import rewire
 from .tokens import RESERVED
@@ -63,7 +63,7 @@ class Graph(Interner):
     def __init__(self, name: str = "graph", seed: int = DEFAULT_SEED) -> None:
         load_all()  # operators and gradients find each other's functions by name
         super().__init__()
-        if not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier():
             raise GraphError(f"a graph's name must be an identifier, {name!r} is not")
         self.graph_name = name
         self.seed = checked_seed(seed)
@@ -77,6 +77,11 @@ class Graph(Interner):
         self.symbols: dict[str, DimExpr] = {}
         self.named_at: dict[str, Loc] = {}
         self.counts: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return (f"<graph {self.graph_name}: {len(self._nodes)} nodes, inputs "
+                f"{', '.join(self.inputs) or 'none'}, {len(self.variables)} variables, outputs "
+                f"{', '.join(self.outputs) or 'none'}>")  # fmt: skip
 
     def __enter__(self) -> Graph:
         _contexts().append(self)
@@ -104,38 +109,51 @@ class Graph(Interner):
 
     def set_name(self, value: Value, name: str) -> Value:
         """Names a value; GraphError if the name is taken."""
-        if not name or not isinstance(name, str) or not name.isprintable():
-            raise GraphError(f"{name!r} cannot be a name", "names are printable text")
-        if self.values.get(name) is not value:
-            self.check_free(name)
+        if not isinstance(name, str) or self.values.get(name) is not value:
+            self.check_name(name)
         self.values[name] = value
         self.named_at[name] = Loc(*user_frame())
         self.names_of.setdefault(value, name)
         return value
 
-    def check_free(self, name: str) -> None:
-        """GraphError, with both places, if a value has the name already."""
+    def check_name(self, name: str) -> None:
+        """GraphError if this is no name, or, with both places, if a value has it already."""
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise GraphError(f"{name!r} cannot be a name", "names are printable text")
         if name in self.values:
             raise GraphError(f'the name "{name}" is used twice', f"{Loc(*user_frame())}",
                              f"first used at {self.named_at[name]}")  # fmt: skip
+
+    def drop_variable(self, value: Value) -> None:
+        """Forgets a variable that nothing uses."""
+        del self.variables[_variable_op(value).variable_name]
+        for label in [label for label, v in self.values.items() if v is value]:
+            del self.values[label], self.named_at[label]
+        self.names_of.pop(value, None)
+        self._nodes = {k: n for k, n in self._nodes.items() if n is not value.node}
 
     def dim(self, name: str, lo: int = 1, hi: int | None = None) -> DimExpr:
         """The symbolic dimension `name`; the same name is the same dimension throughout."""
         known = self.symbols.get(name)
         if known is None:
-            if not name.isidentifier() or name in RESERVED:
+            bounds = (lo,) if hi is None else (lo, hi)
+            if any(isinstance(b, bool) or not isinstance(b, int) for b in bounds) or not (
+                0 <= lo <= bounds[-1]
+            ):
+                raise ShapeError(f"dimension {name!r} cannot be in {lo}..{hi}")
+            if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
                 hint = "it has a meaning in the textual form" if name in RESERVED else ""
                 raise ShapeError(f"{name!r} cannot name a dimension", hint)
             known = self.symbols[name] = sym(name, lo, hi)
         return known
 
     def output(self, name: str, value: Value) -> Value:
-        """Declares `value` an output: what `run(None)` gives and an exported library computes."""
+        """Declares `value` an output: what `run(None)` gives and an exported library computes.
+        GraphError if the name is taken by another value."""
         if value.node.owner is not self:
             raise GraphError(f"{value!r} belongs to another graph")
+        self.set_name(value, name)
         self.outputs[name] = value
-        if name not in self.values:
-            self.set_name(value, name)
         return value
 
     def clone(
@@ -151,7 +169,7 @@ class Graph(Interner):
         if found is None:
             import difflib
 
-            near = difflib.get_close_matches(name, [*self.values, *self.outputs], 3)
+            near = difflib.get_close_matches(name, {**self.values, **self.outputs}, 3)
             hint = f"did you mean {', '.join(near)}?" if near else "named values: " + ", ".join(
                 list(self.values)[:12])  # fmt: skip
             raise FetchError(f'no value is named "{name}" in graph {self.graph_name}', hint)
@@ -274,30 +292,42 @@ def as_dim(d: Any) -> Dim:
     return int(d)
 
 
-def as_shape(shape: Any) -> Shape:
+def checked_seed(seed: object) -> int:
+    """The seed as a number. ConfigError unless it is an integer from 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigError(f"a seed is a whole number from 0 on, not {seed!r}")
+    return int(seed)
+
+
+def new_shape(shape: Any) -> Shape:
     """A shape of a new value: dims >= 0, names allowed."""
-    given = (shape,) if isinstance(shape, int | str | DimExpr) else tuple(shape)
-    dims = tuple(as_dim(d) for d in given)
+    dims = as_shape(shape)
     for d in dims:
         if isinstance(d, int) and d < 0:
-            raise ShapeError(f"dimension {d} of shape {tuple(given)} is negative",
+            raise ShapeError(f"dimension {d} of shape {dims} is negative",
                              'name one that is known only at run time: "batch"')  # fmt: skip
     return dims
 
 
-def dim(name: str, min: int = 1, max: int | None = None) -> DimExpr:
-    """A symbolic dimension with bounds, for shapes: `fm.dim("batch", min=1, max=64)`."""
-    known = current_graph().symbols.get(name)
+def dim(name: str, min: int | None = None, max: int | None = None) -> DimExpr:
+    """A symbolic dimension with bounds, for shapes: `fm.dim("batch", min=1, max=64)`. It is at least
+    1 unless told otherwise. ShapeError where the graph has it with other bounds already."""
+    graph = current_graph()
+    known = graph.symbols.get(name)
     if known is None:
-        return current_graph().dim(name, min, max)
+        return graph.dim(name, 1 if min is None else min, max)
+    lo, hi = (as_sym(known).lo, as_sym(known).hi)
+    if (min is not None and min != lo) or (max is not None and max != hi):
+        raise ShapeError(f"dimension {name!r} is in {lo}..{'' if hi is None else hi} already",
+                         "give its bounds where it is used first")  # fmt: skip
     return known
 
 
 def input(name: str, shape: Any, dtype: Any = float32) -> Value:
     """A value fed at each run. Dimensions may be names: `("batch", 1, 28, 28)`."""
     graph = current_graph()
-    graph.check_free(name)
-    value = graph.node(Input(name, as_dtype(dtype), as_shape(shape)), ()).outputs[0]
+    graph.check_name(name)
+    value = graph.node(Input(name, as_dtype(dtype), new_shape(shape)), ()).outputs[0]
     graph.set_name(value, name)
     graph.inputs[name] = value
     return value
@@ -319,21 +349,25 @@ def variable(
     if callable(initial):
         if shape is None:
             raise ShapeError(f'variable "{name}": an initializer needs a shape')
-        start, dims, kind = initial, as_shape(shape), as_dtype(dtype or float32)
+        start, dims, kind = initial, new_shape(shape), as_dtype(dtype or float32)
     else:
-        array = np.asarray(0.0 if initial is None else initial)
+        if isinstance(initial, str | Value):
+            raise GraphError(f'variable "{name}": {initial!r} is no initial value',
+                             "give numbers, or an initializer and a shape: "
+                             "fm.initializers.glorot_uniform")  # fmt: skip
+        array = as_array(0.0 if initial is None else initial)
         kind = _initial_dtype(array, initial, dtype)
         if shape is not None:
-            wanted = as_shape(shape)
+            wanted = new_shape(shape)
             if array.ndim == 0:
                 array = np.broadcast_to(array, [int(d) for d in wanted if isinstance(d, int)])
             if tuple(array.shape) != wanted:
                 raise ShapeError(f'variable "{name}": initial value has shape {array.shape}, '
                                  f"not {wanted}")  # fmt: skip
-        start, dims = np.array(array, dtype=kind.numpy), tuple(int(d) for d in array.shape)
+        start, dims = np.array(converted(array, kind)), tuple(int(d) for d in array.shape)
     if any(free_symbols(d) for d in dims):
         raise ShapeError(f'variable "{name}" needs a shape of numbers, not {dims}')
-    graph.check_free(name)
+    graph.check_name(name)
     value = graph.node(Variable(name, kind, dims, trainable), ()).outputs[0]
     graph.set_name(value, name)
     graph.variables[name] = VariableInfo(value, start)
@@ -349,30 +383,23 @@ def _initial_dtype(array: Array, initial: Any, dtype: Any) -> DType:
 
 
 def output(name: str, value: Value) -> Value:
-    """Declares an output of the current graph."""
-    graph = value.node.owner
-    if not isinstance(graph, Graph):
-        raise GraphError(f"{value!r} is not part of a graph under definition")
-    return graph.output(name, value)
+    """Declares `value` an output of its graph, under `name`. Returns it."""
+    return graph_of(value, "output").output(name, value)
 
 
 def named(value: Value, name: str) -> Value:
     """Gives `value` a name, to be found, fetched and seen by it. Returns it."""
-    graph = value.node.owner
-    if not isinstance(graph, Graph):
-        raise GraphError(f"{value!r} is not part of a graph under definition")
-    return graph.set_name(value, name)
+    return graph_of(value, "named").set_name(value, name)
 
 
-def checked_seed(seed: Any) -> int:
-    """The seed as a number. ConfigError unless it is an integer from 0."""
-    try:
-        number = index(seed)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise ConfigError(f"a seed is an integer from 0, not {seed!r}")
-    return number
+def graph_of(value: Any, what: str) -> Graph:
+    """The graph under definition that `value` belongs to. GraphError, with the name of the function
+    that was called, if there is none."""
+    if not isinstance(value, Value):
+        raise GraphError(f"{what}: {value!r} is no value of a graph", f"{Loc(*user_frame())}")
+    if not isinstance(value.node.owner, Graph):
+        raise GraphError(f"{what}: {value!r} is not part of a graph under definition")
+    return value.node.owner
 
 
 def initial_values(graph: Graph, seed: int | None = None) -> dict[str, Array]:
@@ -393,7 +420,11 @@ def starts(graph: Graph, seed: int | None = None,
         op = _variable_op(info.value)
         entropy = [graph.seed if seed is None else seed, *name.encode()]
         shape = tuple(d for d in op.shape if isinstance(d, int))
-        made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+        try:
+            made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+        except MemoryError:
+            raise ConfigError(f'variable "{name}", {info.value.type}, is larger than memory',
+                              f"{info.value.node.loc}") from None  # fmt: skip
         if made.shape != shape:
             raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
         yield name, np.ascontiguousarray(made, dtype=op.dtype.numpy)

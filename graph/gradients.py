@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, overload
 
 from ..dtypes import float32
 from ..errors import DTypeError, GraphError, InternalError, Loc, ShapeError, user_frame
@@ -20,33 +20,38 @@ from .ops.base import graph_function
 from .stability import stabilised
 
 
-def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]:
-    """The derivative of the scalar `loss` with respect to each of `wrt`, of its type.
+@overload
+def gradients(loss: Value, wrt: Value) -> Value: ...
+@overload
+def gradients(loss: Value, wrt: Sequence[Value]) -> list[Value]: ...
+def gradients(loss: Value, wrt: Value | Sequence[Value]) -> Value | list[Value]:
+    """The derivative of the scalar `loss` with respect to each of `wrt`, of its type: a list of
+    values, or one for a single value.
 
     Zeros where the loss does not depend on a value. Integer and bool values on the way stop the
     gradient, as `stop_gradient` does. What is differentiated is the loss as the rules of
     `stability` rewrite it, so that gradients are finite where the loss can be computed at all.
 
-    What is differentiated is the loss as `stability` rewrites it, so that gradients stay finite
-    where the loss itself can be computed.
-
     Raises ShapeError if the loss is not a scalar, DTypeError where loss or wrt is no float, and
     GraphError if a float path to `wrt` runs through an op that has no gradient.
     """
-    owner = loss.node.owner
+    if isinstance(wrt, Value):
+        return gradients(loss, [wrt])[0]
     here = str(Loc(*user_frame()))
-    if loss.shape != ():
-        raise ShapeError(f"gradients: the loss must be a scalar, it is {loss.type}", here,
-                         f"the loss comes from {loss.node.loc}",
-                         "reduce it first: fm.mean(loss) or fm.sum(loss)")  # fmt: skip
+    wrt = list(wrt)
+    owner = loss.node.owner if isinstance(loss, Value) else None
     for v in (loss, *wrt):
         if not isinstance(v, Value) or v.node.owner is not owner:
             raise GraphError(f"gradients: {v!r} is not a value of the graph of the loss", here)
         if not v.dtype.is_float:
             raise DTypeError(f"gradients: {v!r} is not a float", here,
                              f"it comes from {v.node.loc}")  # fmt: skip
+    if loss.shape != ():
+        raise ShapeError(f"gradients: the loss must be a scalar, it is {loss.type}", here,
+                         f"the loss comes from {loss.node.loc}",
+                         "reduce it first: fm.mean(loss) or fm.sum(loss)")  # fmt: skip
     stable, within = stabilised(loss, wrt)
-    with _located(owner, loss.node.loc):
+    with _located(loss.node.owner, loss.node.loc):
         one = CALLS["constant"](1, dtype=loss.dtype, owner=owner)
     found = vjp([(stable, one)], within)
     return [zeros_like(v) if g is None else g for v, g in zip(wrt, found)]

@@ -146,11 +146,8 @@ NAMED: dict[str, Initializer] = {
 
 
 def get(spec: Any) -> Initializer:
-    """The initializer for a name, a number, an array or an initializer.
-
-    An array is used as it is, whatever shape is asked for; `variable` rejects one that does not
-    fit. ConfigError for anything else.
-    """
+    """The initializer for a name, a number, an array or an initializer. ConfigError for anything
+    else, or where an array is asked for another shape than its own."""
     if isinstance(spec, str):
         if spec not in NAMED:
             raise ConfigError(f"no initializer is named {spec!r}", f"known: {', '.join(NAMED)}")

@@ -22,6 +22,7 @@ from .ir import Function, Node, Shape, TensorType, Value
 from .ops.base import Op
 from .ops.source import Input, Variable
 from .printer import held_functions
+from .requirements import requirements
 
 AnyOp = TypeVar("AnyOp", bound=Op)
 
@@ -82,6 +83,8 @@ def bind(function: Function, feeds: Mapping[str, Any]) -> dict[str, int]:
         else:
             shapes.append((name, v.shape, array.shape))
     dims = _solve(shapes, problems)
+    if not problems:
+        problems += [p for r in requirements(function) if (p := r.violation(dims))]
     if problems:
         raise FeedError(f"feeds do not fit graph {function.name}", *problems)
     return dims

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..dims import Dim, Sym, ceildiv, free_symbols, product, show
 from ..dtypes import DType
-from ..errors import UNKNOWN, GraphError, InternalError, Loc, UserError, user_frame
+from ..errors import UNKNOWN, GraphError, InternalError, Loc, ShapeError, UserError, user_frame
 
 if TYPE_CHECKING:
     from .ops.base import Op
@@ -47,6 +47,7 @@ class Piece:
         return f"{self.axis}{'/' if self.part == 'outer' else '%'}{self.block}"
 
 
+_MOST_BYTES = 1 << 62  # what native code can count with room to spare
 Layout: TypeAlias = tuple[Piece, ...]
 Shape: TypeAlias = tuple[Dim, ...]
 
@@ -117,7 +118,7 @@ class Value:
     """One result of a node: what users hold and operators apply to."""
 
     __slots__ = ("index", "node")
-    __array_priority__ = 1000  # NumPy arrays leave mixed operators to us
+    __array_ufunc__ = None  # NumPy arrays leave mixed operators to us
 
     def __init__(self, node: Node, index: int) -> None:
         self.node, self.index = node, index
@@ -168,6 +169,7 @@ class Value:
     def __rpow__(self, o: Any) -> Value: return call("pow", o, self)
     def __matmul__(self, o: Any) -> Value: return call("matmul", self, o)
     def __rmatmul__(self, o: Any) -> Value: return call("matmul", o, self)
+    def __pos__(self) -> Value: return self
     def __neg__(self) -> Value: return call("neg", self)
     def __abs__(self) -> Value: return call("abs", self)
     def __lt__(self, o: Any) -> Value: return call("lt", self, o)
@@ -182,7 +184,9 @@ class Value:
     def __rxor__(self, o: Any) -> Value: return call("xor", o, self)
     def __invert__(self) -> Value: return call("not", self)
     def __lshift__(self, o: Any) -> Value: return call("shl", self, o)
+    def __rlshift__(self, o: Any) -> Value: return call("shl", o, self)
     def __rshift__(self, o: Any) -> Value: return call("shr", self, o)
+    def __rrshift__(self, o: Any) -> Value: return call("shr", o, self)
     def __getitem__(self, item: Any) -> Value: return call("getitem", self, item)
     # fmt: on
 
@@ -204,6 +208,32 @@ class Value:
             f"a symbolic value ({self}) has no truth value while the graph is being defined",
             "use fm.where(cond, a, b) to choose inside the graph",
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one value: values are keys of feeds and fetches."""
+        if self is other or isinstance(other, Value):
+            return self is other
+        if not isinstance(other, bool | int | float) and not hasattr(other, "__array__"):
+            return False
+        raise GraphError(f"== compares {self} as an object, not its elements",
+                         "use fm.equal(a, b), fm.not_equal(a, b)")  # fmt: skip
+
+    __hash__ = object.__hash__
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise GraphError(f"a symbolic value ({self}) has no elements while the graph is being "
+                         "defined", "use functions of flowmill on it, fm.stack to put values "
+                         "together, value.eval(feeds) or a session to compute it")  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f": use fm.{name}(value, ...)" if name in CALLS else ""
+        raise AttributeError(f"a value of a graph has no attribute {name!r}{hint}")
+
+    def __copy__(self) -> Value:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Value:
+        return self
 
     def __iter__(self) -> Iterator[Value]:
         if not self.shape or not isinstance(self.shape[0], int):
@@ -261,10 +291,15 @@ class Interner:
                 )  # fmt: skip
         try:
             types = op.infer(*(v.type for v in inputs))
+            if isinstance(types, TensorType):
+                types = (types,)
+            for t in types:
+                if any(isinstance(d, int) and d < 0 for d in t.shape):
+                    raise ShapeError(f"the result would be {t}: a size is negative")
+                if isinstance(t.size, int) and t.size * t.dtype.itemsize > _MOST_BYTES:
+                    raise ShapeError(f"the result would be {t}: more than 2**62 bytes")
         except UserError as e:
             raise _located(e, op, inputs, loc) from None
-        if isinstance(types, TensorType):
-            types = (types,)
         if layout is not None:
             types = (replace(types[0], layout=layout),)
         self._serial += 1
@@ -327,7 +362,8 @@ def _located(e: UserError, op: Op, inputs: tuple[Value, ...], loc: Loc) -> UserE
     for letter, v in zip("abcdefgh", inputs):
         what = f'"{v.name}"' if v.name else v.node.op.name
         notes.append(f"{letter} = {what}: {v.type}, {v.node.loc}")
-    return type(e)(f"{op.name}: {e.message}", *notes, *e.notes)
+    more = [n for n in e.notes if not any(n in known for known in notes)]
+    return type(e)(f"{op.name}: {e.message}", *notes, *more)
 
 
 @dataclass(frozen=True)

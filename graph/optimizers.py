@@ -7,21 +7,24 @@ Argument names are Keras's, update rules those of `torch.optim`, cited with each
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from .. import algorithm as alg
 from ..dtypes import float64, int64
 from ..errors import ConfigError, DTypeError, GraphError, ShapeError
-from .definition import Graph, variable
+from .definition import Graph, graph_of, variable
 from .gradients import gradients
 from .initializers import Constant
 from .ir import CALLS, Value, topological
+from .ops.base import as_value
 from .ops.reduce import sum_
 from .ops.source import Variable
 from .schedules import Schedule
-from .state import graph_of, token
+from .state import token
 
 Rate: TypeAlias = "float | Value | Schedule"
 
@@ -37,13 +40,18 @@ class Optimizer:
 
     def __init__(
         self, learning_rate: Rate, weight_decay: float = 0.0, clip_value: float | None = None,
-        clip_norm: float | None = None, name: str | None = None,
+        clip_norm: float | None = None, name: str | None = None, **unknown: Any,
     ) -> None:  # fmt: skip
+        if unknown:
+            raise ConfigError(f"{type(self).__name__} has no option {', '.join(unknown)}",
+                              "shared by all: weight_decay, clip_value, clip_norm, name")  # fmt: skip
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.clip_value, self.clip_norm = clip_value, clip_norm
         self.name = name or type(self).__name__.lower()
-        if isinstance(learning_rate, int | float):
-            self._require("learning_rate", learning_rate >= 0, learning_rate)
+        if isinstance(learning_rate, int | float | np.integer | np.floating):
+            self._require("learning_rate", bool(learning_rate >= 0), learning_rate)
+        elif not isinstance(learning_rate, Value) and not callable(learning_rate):
+            raise ConfigError(f"learning_rate={learning_rate!r} is no number, value or schedule")
         self._require("weight_decay", weight_decay >= 0, weight_decay)
         for what, limit in (("clip_value", clip_value), ("clip_norm", clip_norm)):
             self._require(what, limit is None or limit > 0, limit)
@@ -56,20 +64,25 @@ class Optimizer:
         if not holds:
             raise ConfigError(f"{what}={value} is out of range")
 
-    def minimize(self, loss: Value, variables: Sequence[Value] | None = None) -> Value:
-        """The loss, as a value whose fetching also updates `variables`.
+    def minimize(
+        self, loss: Value, variables: Value | str | Iterable[Value | str] | None = None
+    ) -> Value:
+        """The loss, as a value whose fetching also updates `variables`, given by value or name.
 
         None means every trainable variable the loss depends on. Its value is the loss before the
         update. ShapeError if the loss is no scalar, GraphError if there is nothing to update.
         """
+        graph = graph_of(loss, "minimize")
         needed = {v for n in topological([loss.node]) for v in n.outputs}
-        graph = graph_of(loss)
         if variables is None:
             chosen = [i.value for i in graph.variables.values() if i.trainable
                       and i.value in needed and i.value.dtype.is_float]  # fmt: skip
         else:
-            chosen = list(variables)
+            given = [variables] if isinstance(variables, Value | str) else list(variables)
+            chosen = [graph.find(v) if isinstance(v, str) else v for v in given]
             for v in chosen:
+                if not isinstance(v, Value) or not isinstance(v.node.op, Variable):
+                    raise GraphError(f"minimize: {v!r} is not a variable")
                 if v not in needed:
                     raise GraphError(
                         f'the loss does not depend on variable "{v.name}"',
@@ -83,16 +96,16 @@ class Optimizer:
 
     def apply(self, pairs: Sequence[tuple[Value, Value]], loss: Value) -> Value:
         """Like `minimize`, for gradients of one's own: pairs of gradient and variable."""
-        graph = graph_of(loss)
+        graph = graph_of(loss, "apply")
         if self.graph is not None:
             raise GraphError(f'optimizer "{self.name}" minimizes a loss already',
                              "make one optimizer for each loss")  # fmt: skip
-        self.graph = graph
         for grad, v in pairs:
             if not isinstance(v.node.op, Variable):
                 raise GraphError(f"{v!r} is not a variable")
             if grad.shape != v.shape:
                 raise ShapeError(f'the gradient of "{v.name}" is {grad.type}, it is {v.type}')
+        self.graph = graph
         self.name = graph.unique(self.name)
         with self._scope(graph):
             self.step = variable("step", 0, dtype=int64, trainable=False)
@@ -137,7 +150,7 @@ class Optimizer:
         rate = self.learning_rate
         if not isinstance(rate, Value) and not callable(rate):
             return CALLS["constant"](float(rate), dtype=float64)  # type: ignore[no-any-return]
-        made = rate if isinstance(rate, Value) else rate(alg.cast(step, float64))
+        made = rate if isinstance(rate, Value) else as_value(rate(alg.cast(step, float64)), step)
         if made.shape != () or not made.dtype.is_float:
             raise DTypeError(f"a learning rate must be a float scalar, this one is {made.type}")
         return alg.cast(made, float64)  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, GraphError
 from .ir import Value
 from .layers.base import Layer
 
@@ -22,6 +22,9 @@ class Sequential(Layer):
     ) -> None:
         super().__init__(name)
         self.layers: list[Callable[[Value], Value]] = []
+        if not isinstance(layers, Iterable) or isinstance(layers, Value | str):
+            raise ConfigError(f"Sequential: {layers!r} is no list of layers",
+                              "fm.Sequential([layer, layer, ...])")  # fmt: skip
         for layer in layers:
             self.add(layer)
 
@@ -37,11 +40,15 @@ class Sequential(Layer):
             return True
         return super()._enter(graph)
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Any:
         for layer in self.layers:
             x = layer(x)
+            if x is None:
+                raise GraphError(f"Sequential: {layer!r} returned nothing", "return a value")
         return x
+
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(map(repr, self.layers))}])"
 
     def __iter__(self) -> Iterator[Callable[[Value], Value]]:
         return iter(self.layers)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import GraphError
-from .definition import Graph, group
+from .definition import graph_of, group
 from .ir import Value
 from .ops.base import as_value, make
 from .ops.pointwise import cast
@@ -19,19 +19,11 @@ from .ops.state import Token
 from .rewire import rewire
 
 
-def graph_of(value: Value) -> Graph:
-    """The graph under definition that `value` belongs to. GraphError if there is none."""
-    owner = value.node.owner
-    if not isinstance(owner, Graph):
-        raise GraphError(f"{value!r} is not part of a graph under definition")
-    return owner
-
-
 def token(
     value: Value, label: str, updates: Sequence[tuple[Value, Value]], trains: bool = False
 ) -> Value:
     """`value` as a node of its own; fetching it performs `updates` (variable, new value)."""
-    graph = graph_of(value)
+    graph = graph_of(value, "token")
     made = make(Token(graph.unique(label), trains), value)
     return group(graph, made, updates)
 
@@ -49,7 +41,7 @@ def assign(variable: Value, value: Any, after: Value | Sequence[Value] = ()) -> 
     `value` is broadcast to the variable's shape and cast to its dtype. ShapeError if it does not
     fit; GraphError for an `after` that is no assignment.
     """
-    graph = graph_of(variable)
+    graph = graph_of(variable, "assign")
     new = cast(as_value(value, variable), variable.dtype)
     if new.shape != variable.shape:
         from .ops.shape import broadcast_to

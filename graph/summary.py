@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..dims import Dim, free_symbols, show, substitute, total
-from ..errors import GraphError
+from ..errors import ConfigError, GraphError
 from .definition import Graph
 from .ir import Node, TensorType, Value, topological
 from .ops.source import Constant, Input, Variable
@@ -81,7 +81,7 @@ def _amount(d: Dim) -> str:
 
 
 def summary(
-    what: Graph | Value | Iterable[Value], dims: Mapping[str, int] | None = None
+    what: Graph | Value | Sequence[Value], dims: Mapping[str, int] | None = None
 ) -> Summary:
     """What the layers of a graph (its outputs, else all its results), or of values, cost.
 
@@ -89,6 +89,8 @@ def summary(
     variables outside any layer stand under "". Only what the values need is counted, updates not.
     """
     numbers = dims or {}
+    if not isinstance(numbers, Mapping):
+        raise ConfigError(f'summary: dims are sizes by name, {{"batch": 1}}, not {dims!r}')
     found: dict[str, list[Node]] = {}
     for node in topological(v.node for v in _roots(what)):
         op = node.op
@@ -98,16 +100,26 @@ def summary(
             path = op.input_name if isinstance(op, Input) else node.loc.layer
             found.setdefault(path, []).append(node)
     order = sorted(found, key=lambda path: _first(found[path]))
+    symbols = {s.name for nodes in found.values() for n in nodes for t in n.types for d in t.shape
+               for s in free_symbols(d)}  # fmt: skip
+    for name in numbers:
+        if name not in symbols:
+            raise ConfigError(f"summary: there is no dimension {name!r}",
+                              f"there are: {', '.join(sorted(symbols)) or 'none'}")  # fmt: skip
     return Summary(tuple(_row(path, found[path], numbers) for path in order))
 
 
-def _roots(what: Graph | Value | Iterable[Value]) -> list[Value]:
+def _roots(what: Graph | Value | Sequence[Value]) -> list[Value]:
+    if not isinstance(what, Graph | Value | list | tuple):
+        raise GraphError(f"summary: {what!r} is neither a graph nor values of one")
     if isinstance(what, Graph):
         roots = list(what.outputs.values()) or what.results()
         if not roots:
             raise GraphError(f"graph {what.graph_name} computes nothing yet")
     else:
         roots = [what] if isinstance(what, Value) else list(what)
+        if not all(isinstance(v, Value) for v in roots):
+            raise GraphError(f"summary: {what!r} is neither a graph nor values of one")
     return [v.node.inputs[0] if isinstance(v.node.op, Token) else v for v in roots]
 
 

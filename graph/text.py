@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from types import UnionType
 from typing import Any
 
 import numpy as np
 
 from ..dims import Dim, DimExpr, sym
 from ..dims_text import parse as parse_dim
-from ..dtypes import Array
+from ..dtypes import Array, DType
 from ..errors import UNKNOWN, Loc, TextError, UserError
 from .ir import Function, Interner, Layout, Piece, TensorType, Value
 from .ops.base import OPS, Op
@@ -21,6 +22,25 @@ from .printer import DTYPES, FROM_TYPE, SOURCES, large_data, name_text, show
 from .tokens import Reader
 
 __all__ = ["large_data", "parse", "show"]
+# what type rules raise for attributes that are of the wrong kind altogether
+MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+_KINDS: dict[str, type | UnionType] = {
+    "int": int, "bool": bool, "float": int | float, "str": str, "Dim": int | DimExpr,
+    "DType": DType, "Function": Function,
+}  # fmt: skip
+
+
+def _is_kind(value: object, kind: str) -> bool:
+    """Whether an attribute is of the kind that its op declares, as far as that is known here."""
+    if kind in ("Shape", "tuple[int, ...]"):
+        item = "Dim" if kind == "Shape" else "int"
+        return isinstance(value, tuple) and all(_is_kind(v, item) for v in value)
+    known = _KINDS.get(kind)
+    if known is None:
+        return True
+    return isinstance(value, known) and (kind == "bool" or not isinstance(value, bool))
 
 
 def parse(
@@ -202,17 +222,19 @@ class _Parser:
                 self.read.fail("expected ], found the end")
 
     def op(self, op_class: type[Op], attributes: dict[str, Any], type: TensorType, at: int) -> Op:
-        known = {f.name for f in fields(op_class)}  # type: ignore[arg-type]
+        known = {f.name: str(f.type) for f in fields(op_class)}  # type: ignore[arg-type]
         if issubclass(op_class, SOURCES):
-            for name in known.intersection(FROM_TYPE):
+            for name in known.keys() & set(FROM_TYPE):
                 attributes[name] = getattr(type, name)
-        for name in attributes:
+        for name, value in attributes.items():
             if name not in known:
                 self.read.fail(f"{op_class.name} has no attribute {name}", at)
+            if not _is_kind(value, known[name]):
+                self.read.fail(f"{op_class.name}: {name} cannot be {value!r}", at)
         try:
             return op_class(**attributes)
         except TypeError:
-            missing = ", ".join(sorted(known - set(attributes)))
+            missing = ", ".join(sorted(known.keys() - set(attributes)))
             self.read.fail(f"{op_class.name} needs the attributes {missing}", at)
 
     def node(
@@ -224,6 +246,8 @@ class _Parser:
             node = self.interner.node(op, tuple(inputs), locs[0] if locs else UNKNOWN, layout)
         except UserError as e:
             self.read.fail(e.message, at)
+        except MISFITS as e:
+            self.read.fail(f"{op.name} cannot have these attributes: {e!r}", at)
         for loc in locs[1:]:
             self.interner.node(op, tuple(inputs), loc, layout)
         if node.types != tuple(types):

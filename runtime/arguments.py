@@ -12,7 +12,7 @@ import numpy as np
 
 from ..dims import evaluate, free_symbols, show
 from ..dtypes import Array
-from ..errors import DTypeError, FeedError, UserError
+from ..errors import DTypeError, FeedError, RunError, UserError
 from ..graph.ir import Value
 from .manifest import Area, Manifest, Symbol
 
@@ -20,11 +20,11 @@ from .manifest import Area, Manifest, Symbol
 def checked(m: Manifest, inputs: Sequence[Any], places: Sequence[str] = ()
             ) -> tuple[list[Array], dict[str, int]]:  # fmt: skip
     """Inputs as arrays of the right type, and the dims they imply. FeedError lists all that
-    is wrong; `places` are the user's lines of the inputs, to go with that."""
+    is wrong; `places` are the user's lines of the inputs (`Loc.aside`), to go with that."""
     problems: list[str] = []
     arrays: list[Array] = []
     dims: dict[str, int] = {}
-    where = [f" ({p})" for p in places] or [""] * len(m.inputs)
+    where = places or [""] * len(m.inputs)
     for a, given, place in zip(m.inputs, inputs, where):
         try:
             arrays.append(_as_array(a, given))
@@ -43,6 +43,8 @@ def checked(m: Manifest, inputs: Sequence[Any], places: Sequence[str] = ()
         for s in m.symbols:
             if s.name in dims and not problems:
                 problems += _bound_problem(s, dims[s.name])
+        if not problems:
+            problems += [p for r in m.requires if (p := r.violation(dims))]
     else:
         for a, given, place in zip(m.inputs, inputs, where):
             if isinstance(given, np.ndarray) and given.dtype == a.dtype.numpy:
@@ -60,14 +62,19 @@ def results(m: Manifest, dims: dict[str, int],
         shape = tuple(evaluate(d, dims) for d in a.shape)
         given = outputs[k] if outputs else None
         if given is None:
-            out.append(np.empty(shape, a.dtype.numpy))
+            try:
+                out.append(np.empty(shape, a.dtype.numpy))
+            except (MemoryError, ValueError):
+                raise RunError(f"the system gives no memory for a result {a.dtype}{list(shape)}"
+                               ) from None  # fmt: skip
             continue
         fits = (isinstance(given, np.ndarray) and given.shape == shape
                 and given.dtype == a.dtype.numpy and given.flags.c_contiguous
                 and given.flags.writeable)  # fmt: skip
         if not fits:
-            raise FeedError(f'out for "{a.name}" must be a writable, contiguous {a.dtype} '
-                            f"array of shape {list(shape)}")  # fmt: skip
+            which = "out" if len(m.outputs) == 1 else f"result {k} of out"
+            raise FeedError(f"{which} must be a writable, contiguous {a.dtype} array of shape "
+                            f"{list(shape)}")  # fmt: skip
         out.append(given)
     return out
 
@@ -86,10 +93,12 @@ def overlap(inputs: Sequence[Array], given: Sequence[Array | None]) -> None:
 
 def _as_array(a: Area, given: Any) -> Array:
     dtype = a.dtype.numpy
+    if isinstance(given, Value):
+        raise DTypeError(f'"{a.name}" was fed {given!r}, a value of a graph: feed an array')
     if isinstance(given, np.ndarray):
-        if given.dtype != dtype:
-            raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}: '
-                             f'use .astype("{a.dtype}")')  # fmt: skip
+        if given.dtype.newbyteorder("=") != dtype:
+            hint = f': use .astype("{a.dtype}")' if given.dtype.kind in "biuf" else ""
+            raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {given.dtype}{hint}')
         return np.require(given, dtype, ("C", "A"))
     try:
         raw = np.asarray(given)
@@ -97,12 +106,15 @@ def _as_array(a: Area, given: Any) -> Array:
         raise FeedError(f'"{a.name}" cannot be made an array: {e}') from None
     if raw.dtype == object or not (np.can_cast(raw.dtype, dtype, "same_kind") or
                                    (raw.dtype.kind in "iu" and dtype.kind in "iuf")):  # fmt: skip
-        raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {raw.dtype}')
-    made = np.require(raw, dtype, ("C", "A"))
-    if dtype.kind in "iu" and not np.array_equal(made, raw):
-        raise DTypeError(
-            f'"{a.name}" takes {a.dtype}, which cannot hold {raw.flat[(made != raw).argmax()]}'
-        )
+        what = "None" if given is None else str(raw.dtype)
+        raise DTypeError(f'"{a.name}" takes {a.dtype}, it was fed {what}')
+    with np.errstate(over="ignore"):
+        made = np.require(raw, dtype, ("C", "A"))
+    lost = made != raw
+    if dtype.kind == "f":
+        lost &= abs(made) == np.inf  # the others are rounded
+    if lost.any():
+        raise DTypeError(f'"{a.name}" takes {a.dtype}, which cannot hold {raw[lost].flat[0]}')
     return made
 
 
@@ -126,7 +138,7 @@ def feed_problems(feeds: Mapping[Value, Any]) -> list[str]:
     problems: list[str] = []
     for v, given in feeds.items():
         area = Area(v.name or v.node.op.name, v.dtype, v.shape)
-        place = f" ({v.node.loc})"
+        place = v.node.loc.aside
         try:
             problems += _rank_problem(area, _as_array(area, given), place)
         except UserError as e:

@@ -222,7 +222,7 @@ class Executable:
             try:
                 outs = [_empty([d if d.__class__ is int else inputs[d[0]].shape[d[1]] for d in s], t)
                         for s, t in self._plan]  # fmt: skip
-            except (AttributeError, IndexError, ValueError):
+            except (AttributeError, IndexError, TypeError, ValueError):
                 return None
         if not self._uses_state:
             return outs if self._fast(*inputs, *outs) == 0 else None
@@ -261,7 +261,7 @@ class Executable:
                 else:
                     try:
                         result = _empty((*head, arrays[source].shape[axis], *tail), dtype)
-                    except (AttributeError, IndexError, ValueError):
+                    except (AttributeError, IndexError, TypeError, ValueError):
                         return slow(arrays, None)
             readers.append(None)
             try:
@@ -308,10 +308,11 @@ class Executable:
 
     def _fits_fast_call(self) -> bool:
         """Whether the native call can check and run this program: its dims are those of inputs,
-        and it prints nothing, as what fails is run again to learn why."""
+        with no requirements but bounds; and it prints nothing, as what fails is run again to learn
+        why."""
         m = self.manifest
         dims = [d for a in (*m.inputs, *m.outputs) for d in a.shape if not isinstance(d, int)]
-        return (supported() and not m.printed and all(plain_symbol(d) for d in dims)
+        return (supported() and not m.printed and not m.requires and all(plain_symbol(d) for d in dims)
                 and set(m.dim_sources.values()) == {s.name for s in m.symbols})  # fmt: skip
 
     # --- failures ---------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from ..codegen.interface import ABI, CODE, OPTION, SITE_CODES
 from ..dtypes import Array
 from ..errors import (
     CheckpointError,
-    ConfigError,
     ExportError,
     FeedError,
     FetchError,
@@ -59,8 +58,7 @@ class Library:
                  weights: str | os.PathLike[str] | None = None) -> None:  # fmt: skip
         self._contexts: list[_Context] = []
         self._free: list[_Context] = []
-        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= 256):
-            raise ConfigError(f"threads must be a number from 1 to 256, not {threads!r}")
+        self._threads = config.thread_count(threads)
         self._library = native.load_file(path.absolute())
         raw = _manifest(self._library, path)
         self.name: str = raw["name"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..algorithm import Requirement
 from ..dims import Dim, DimExpr, Sym, as_sym, show, sym, total
 from ..dims_text import parse
 from ..dtypes import Array as NumPyArray
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..codegen.kernel.program import Array as ProgramArray
     from ..codegen.kernel.program import Launch, Program
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Manifest:
     steps: tuple[Step, ...]
     made: tuple[MadeConstant, ...] = ()
     printed: tuple[Printed, ...] = ()
+    requires: tuple[Requirement, ...] = ()
 
     @staticmethod
     def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
@@ -128,7 +130,7 @@ class Manifest:
             tuple(_step(group, k) for k, x in enumerate(p.phases) for group in x.timed),
             tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
                   for d, a in (made or {}).items()),
-            tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports),
+            tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports), p.requires,
         )  # fmt: skip
 
     @cached_property
@@ -218,5 +220,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
                          int(s["phase"])) for s in raw["steps"]),
         made=tuple(MadeConstant(str(m["digest"]), as_dtype(m["dtype"]), tuple(m["shape"]),
                                 str(m["elements"])) for m in raw["made"]),
-        printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw.get("printed", ())),
+        printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw["printed"]),
+        requires=tuple(Requirement(dim(r["dim"]), str(r["text"]), loc(r["loc"]))
+                       for r in raw["requires"]),
     )  # fmt: skip

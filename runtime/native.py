@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .. import config
 from ..errors import ExportError
 from . import cache
 
@@ -93,11 +92,6 @@ def open_pool(threads: int) -> int:
 def parallel_for() -> int:
     """The address of the pool's parallel_for."""
     return address(support(), "fm_pool_parallel_for")
-
-
-def default_threads() -> int:
-    """Threads a session uses unless told otherwise."""
-    return config.available_threads()
 
 
 def exports_of(names: Sequence[str]) -> list[str]:

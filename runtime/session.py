@@ -16,13 +16,13 @@ from typing import Any
 
 from .. import config
 from ..dtypes import Array
-from ..errors import ConfigError, FeedError, FetchError, GraphError
+from ..errors import FeedError, FetchError, GraphError
 from ..graph.definition import Graph, checked_seed, current_graph, starts
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
 from ..graph.ops.source import Constant
 from ..graph.template import KEPT, Template
-from . import build, native
+from . import build
 from .arguments import feed_problems
 from .executable import Executable
 from .feeding import function_for
@@ -52,11 +52,12 @@ class Session:
 
     def __init__(self, graph: Graph | None = None, threads: int | None = None,
                  seed: int | None = None, level: int | None = None) -> None:  # fmt: skip
-        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= 256):
-            raise ConfigError(f"threads must be a number from 1 to 256, not {threads!r}")
         self.graph = graph if graph is not None else current_graph()
-        self.threads = threads or native.default_threads()
-        self.level = config.integer("level") if level is None else level
+        if not isinstance(self.graph, Graph):
+            raise GraphError(f"a session runs a graph, {graph!r} is none",
+                             "with fm.Graph() as graph: ...; fm.Session(graph)")  # fmt: skip
+        self.threads = config.thread_count(threads)
+        self.level = config.level(level)
         self.seed = None if seed is None else checked_seed(seed)
         self._state = State(starts(self.graph, self.seed))
         self._signatures: dict[Any, _Signature] = {}
@@ -71,6 +72,9 @@ class Session:
             with self._lock:
                 self._state.add(starts(self.graph, self.seed, self._state.arrays))
         return self._state
+
+    def __repr__(self) -> str:
+        return f"<session of {self.graph!r}, {self.threads} threads>"
 
     def __enter__(self) -> Session:
         return self
@@ -110,6 +114,8 @@ class Session:
                       ) -> Callable[..., Any]:  # fmt: skip
         """A function of the feeds' arrays, in order, returning what `run` would. Cheaper per call
         than `run`; `out=` gives memory for the results."""
+        if not isinstance(feeds, Value | str | Iterable):
+            raise FeedError(f"feeds must be values or names, not {feeds!r}")
         keys = (feeds,) if isinstance(feeds, Value | str) else tuple(feeds)
         signature = self._find(fetches, keys)
         e, found = signature.executable, signature.fetches
@@ -223,7 +229,8 @@ class Session:
         order = sorted(fed, key=lambda v: (v.node.serial, v.index))
         function = function_for(self.graph, found.values, order)
         for v in function.inputs[len(order) :]:
-            problems.append(f'"{v.name}" ({v.type}, {v.node.loc}) is not fed')
+            known = ", ".join(filter(None, (str(v.type), str(v.node.loc))))
+            problems.append(f'"{v.name}" ({known}) is not fed')
         if problems:
             if isinstance(feeds, Mapping):
                 problems += feed_problems({v: feeds[k] for v, k in fed.items()})
@@ -239,7 +246,7 @@ class Session:
         entry = build.entry(function, self._target(), self.level)
         constants = {n.op.data.digest: n.op.data.array for n in function.nodes()
                      if isinstance(n.op, Constant)}  # fmt: skip
-        places = tuple(str(v.node.loc) for v in function.inputs)
+        places = tuple(v.node.loc.aside for v in function.inputs)
         made = Executable(entry, self.state, constants, self.threads, places)
         if config.integer("debug") >= 2:
             from .profile import report_runs  # a session that reports nothing does without it
@@ -256,14 +263,13 @@ class Session:
                 try:
                     v = self.graph.find(key)
                 except FetchError as e:
-                    hints = "; ".join(e.notes)
-                    problems.append(f'nothing is named "{key}" to feed ({hints})')
+                    problems.append(f'nothing is named "{key}" to feed ({e.notes[-1]})')
                     continue
             elif not isinstance(key, Value):
                 problems.append(f"cannot feed {key!r}: feed values of the graph, or their names")
                 continue
             elif key.node.owner is not self.graph:
-                problems.append(f"{key!r} ({key.node.loc}) belongs to another graph")
+                problems.append(f"{key!r}{key.node.loc.aside} belongs to another graph")
                 continue
             else:
                 v = key

@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import Array
-from ..errors import FeedError, FetchError
+from ..errors import FeedError, FetchError, RunError
 
 ALIGN = 64
 
 
 def aligned(nbytes: int) -> Array:
-    """Bytes that start on a cache line, zeroed."""
-    raw = np.zeros(nbytes + ALIGN, np.uint8)
+    """Bytes that start on a cache line, zeroed. RunError if there is not so much memory."""
+    try:
+        raw = np.zeros(nbytes + ALIGN, np.uint8)
+    except (MemoryError, ValueError):
+        raise RunError(f"the system gives no {nbytes} bytes of memory") from None
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + nbytes]
 

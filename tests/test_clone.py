@@ -101,6 +101,10 @@ def test_errors() -> None:
         clone(g, {"head": other.find("head")})
     with pytest.raises(ShapeError, match="inner dimensions"):
         clone(g, {"features": np.zeros((2, 4), np.float32)})
+    for arguments in ((3,), (g, [1]), (g, {3: 1.0}), (g, None, [other.find("head")])):
+        with pytest.raises(GraphError, match=r"clone: .*\n.*test_clone.py"):
+            clone(*arguments)
+    assert list(clone(g, outputs="head").outputs) == list(clone(g, outputs=["head"]).outputs)
 
 
 def test_a_graph_clones_itself() -> None:

@@ -93,8 +93,10 @@ def test_what_may_be_given() -> None:
             fm.layers.Dense(2, kernel_initializer="he")(x)
         with pytest.raises(fm.ConfigError, match="not an initializer"):
             fm.layers.Dense(2, kernel_initializer=object())(x)
-        fm.layers.Dense(2, kernel_initializer=np.eye(2), name="c")(x)
-    with pytest.raises(fm.ConfigError, match=r'"c/kernel" made \(2, 2\)'):
+        with pytest.raises(fm.ShapeError, match=r'"c/kernel": initial value has shape \(2, 2\)'):
+            fm.layers.Dense(2, kernel_initializer=np.eye(2), name="c")(x)
+        fm.layers.Dense(2, kernel_initializer=lambda r, shape: np.eye(2), name="d")(x)
+    with pytest.raises(fm.ConfigError, match=r'"d/kernel" made \(2, 2\)'):
         fm.initial_values(g)
     with pytest.raises(fm.ConfigError, match="mode"):
         VarianceScaling(mode="fan")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flowmill as fm
 import numpy as np
 import pytest
 from flowmill.dtypes import Array
@@ -253,3 +254,43 @@ def test_one_optimizer_one_loss() -> None:
         optimizer.minimize(loss)
         with pytest.raises(GraphError, match="minimizes a loss already"):
             optimizer.minimize(loss)
+
+
+def test_variables_by_value_or_name_alone_or_in_a_list():
+    for chosen in (lambda w: w, lambda w: "w", lambda w: [w], lambda w: ["w"]):
+        with fm.Graph() as g:
+            w, v = fm.variable("w", [1.0, 2.0]), fm.variable("v", [1.0, 1.0])
+            step = fm.optimizers.SGD(0.5).minimize(fm.sum(w * v), chosen(w))
+        session = fm.Session(g)
+        session.run(step)
+        assert session.get("w").tolist() == [0.5, 1.5]
+        assert session.get("v").tolist() == [1, 1]
+    with fm.Graph():
+        w = fm.variable("w", [1.0, 2.0])
+        slope = fm.gradients(fm.sum(w * w), w)
+        assert isinstance(slope, fm.Value) and slope.type == w.type
+
+
+@pytest.mark.parametrize("mistake, text", [
+    (lambda w: fm.optimizers.Adam(clipnorm=1.0), "Adam has no option clipnorm"),
+    (lambda w: fm.optimizers.SGD("0.1"), "is no number, value or schedule"),
+    (lambda w: fm.optimizers.SGD(None), "is no number, value or schedule"),
+    (lambda w: fm.optimizers.SGD(np.float32(-1)), "out of range"),
+    (lambda w: fm.optimizers.SGD(0.1).minimize(fm.sum(w), [w * 2]), "is not a variable"),
+    (lambda w: fm.gradients(None, w), "None is not a value"),
+])  # fmt: skip
+def test_what_an_optimizer_is_given(mistake, text):
+    with fm.Graph():
+        w = fm.variable("w", [1.0, 2.0])
+        with pytest.raises(fm.UserError, match=text) as e:
+            mistake(w)
+    assert "test_optimizers.py:" in str(e.value)
+
+
+def test_a_learning_rate_may_be_any_function_of_the_step():
+    with fm.Graph() as g:
+        w = fm.variable("w", 1.0)
+        step = fm.optimizers.SGD(lambda step: 0.25).minimize(w * 2.0)
+    session = fm.Session(g)
+    session.run(step)
+    assert session.get("w") == 0.5

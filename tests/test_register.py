@@ -152,10 +152,18 @@ def test_what_disagrees_is_told(op: Any, message: str) -> None:
     fm.register_op(op(), check=False)
 
 
-def test_operands_are_counted() -> None:
+def test_operands_and_attributes_are_those_of_the_class() -> None:
     op = fm.register_op(logit(), check=False)
-    with fm.Graph(), pytest.raises(fm.GraphError, match="takes 1 operands"):
-        op()
+    with fm.Graph():
+        x = fm.input("x", (3,))
+        for mistake in (lambda: op(), lambda: op(x, 1.0, 2.0), lambda: op(x, base=2)):
+            with pytest.raises(fm.GraphError, match="takes 1 operands"):
+                mistake()
+
+
+def test_ops_of_flowmill_are_not_replaced() -> None:
+    with pytest.raises(fm.GraphError, match=r"'relu' exists already: flowmill\.graph"):
+        type("Relu", (fm.Pointwise,), {})
 
 
 def test_a_changed_op_is_compiled_anew() -> None:

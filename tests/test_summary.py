@@ -59,3 +59,12 @@ def test_without_outputs_all_ends_count_but_updates_do_not() -> None:
     assert rows["dense"].flops == 14
     with fm.Graph() as empty, pytest.raises(fm.GraphError, match="computes nothing"):
         fm.summary(empty)
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ((3,), "neither a graph nor values"), (([3],), "neither a graph nor values"),
+    ((network(), {"bach": 1}), "no dimension 'bach'"), ((network(), [1]), "sizes by name"),
+])  # fmt: skip
+def test_what_cannot_be_summed_up(arguments, text) -> None:
+    with pytest.raises(fm.UserError, match=text):
+        fm.summary(*arguments)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..codegen.kernel.program import Program
 from ..dims import evaluate, total
-from ..errors import ConfigError
+from ..exporter import check_path, export
+from ..graph.module import Module
 from ..runtime import build, cache
 from ..runtime.session import function_for
 from . import feeds, source, target_options
@@ -30,7 +31,7 @@ def configure(parser: ArgumentParser) -> None:
     feeds.add_dim_argument(parser)
     target_options.add_arguments(parser)
     parser.add_argument("-o", "--output", metavar="lib.so",
-                        help="write a shared object and its C header instead of filling the cache")  # fmt: skip
+                        help="also write a shared object and its C header")  # fmt: skip
     parser.add_argument(
         "--brief", action="store_true", help="leave out the comparison with level 0"
     )
@@ -38,6 +39,9 @@ def configure(parser: ArgumentParser) -> None:
 
 def command(args: Namespace) -> int:
     """Compiles, stores and reports."""
+    library = Path(args.output) if args.output else None
+    if library:
+        check_path(library)
     src = source.load(args)
     fetches = src.fetches(args.fetch)
     function = function_for(src.needed(), list(fetches.values()), [])
@@ -65,8 +69,10 @@ def command(args: Namespace) -> int:
     columns.append(figures(made.program, dims, args.level > 0))
     rows = [(label, *(column[label] for column in columns)) for label in columns[0]]
     print_table(head, rows, numbers=range(1, len(head)))
-    if args.output:
-        export(src, args)
+    if library:
+        module = Module(src.needed(), infer=fetches)
+        for written in export(module, library, target=target, level=args.level):
+            print(f"wrote {written}")
     return 0
 
 
@@ -83,14 +89,3 @@ def figures(p: Program, dims: Mapping[str, int], reuses: bool = True) -> dict[st
         "bytes moved": bytes_text(moved), "arena": bytes_text(arena),
         "live peak": bytes_text(peak) if peak else "-", "arena / peak": f"{arena / peak:.3f}" if peak else "-",
     }  # fmt: skip
-
-
-def export(src: source.Source, args: Namespace) -> None:
-    """The graph as a library beside its C header."""
-    from ..exporter import export as write
-
-    path = Path(args.output)
-    if path.suffix != ".so":
-        raise ConfigError(f"--output {args.output}: the name must end in .so")
-    for written in write(src.needed(), path, target=target_options.chosen(args), level=args.level):
-        print(f"wrote {written}")

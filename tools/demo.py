@@ -28,6 +28,7 @@ from ..graph.ops.reduce import argmax
 from ..graph.sequential import Sequential
 from ..runtime.library import load
 from ..runtime.session import Session
+from .feeds import at_least
 from .picture.curve import curve
 from .terminal import progress
 
@@ -44,7 +45,7 @@ def configure(parser: ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--folder", type=Path, default=Path("flowmill-demo"),
                         help="where to write (default: ./flowmill-demo)")  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default: {EPOCHS}")
+    parser.add_argument("--epochs", type=at_least(1), default=EPOCHS, help=f"default: {EPOCHS}")
 
 
 def digits(steps: int = EPOCHS * 45) -> Graph:

@@ -36,7 +36,7 @@ def configure(parser: ArgumentParser) -> None:
                         help="file, or folder for --stage all (default: standard output)")  # fmt: skip
     parser.add_argument("--engine", choices=("own", "dot"), default="own",
                         help="who lays SVG pictures out: flowmill (default), or Graphviz's dot")  # fmt: skip
-    parser.add_argument("--limit", type=int, default=250, metavar="BOXES",
+    parser.add_argument("--limit", type=feeds.at_least(1), default=250, metavar="BOXES",
                         help="collapse layers where a picture has more boxes (default 250)")  # fmt: skip
     feeds.add_dim_argument(parser)
     target_options.add_arguments(parser)

@@ -7,8 +7,8 @@ that is missing.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,19 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help="feed random numbers to the inputs that --feed leaves out")  # fmt: skip
     parser.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH",
                         help="of a random integer input (default 0:2), HIGH excluded")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of --random (default 0)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of --random (default 0)")
     add_dim_argument(parser)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of options that take a whole number."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return number
 
 
 def add_dim_argument(parser: ArgumentParser) -> None:
@@ -99,7 +110,9 @@ def _pairs(option: str, given: list[str], inputs: Mapping[str, Any]) -> dict[str
     out = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals or name not in inputs:
+        if not equals:
+            raise FeedError(f"{option} {text}: write {option} NAME=VALUE")
+        if name not in inputs:
             raise FeedError(f"{option} {text}: there is no input {name!r} to feed",
                             f"inputs: {', '.join(inputs) or 'none'}")  # fmt: skip
         out[name] = value
@@ -123,6 +136,10 @@ def _given(text: str, type: TensorType) -> Array:
     if isinstance(found, np.ndarray):
         return found
     try:
-        return np.asarray(found).astype(type.dtype.numpy)
-    except (ValueError, TypeError):
+        array = np.asarray(found)
+        made = array.astype(type.dtype.numpy)
+    except (ValueError, TypeError, OverflowError):
         raise FeedError(f"{text!r} is neither a file nor a number or list") from None
+    if not type.dtype.is_float and (made != array).any():
+        raise FeedError(f"{text} is more than {type.dtype} can hold")
+    return made

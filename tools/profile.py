@@ -20,10 +20,12 @@ def configure(parser: ArgumentParser) -> None:
     source.add_arguments(parser)
     feeds.add_arguments(parser)
     run.add_session_arguments(parser)
-    parser.add_argument("--steps", type=int, default=20, help="runs to measure (default 20)")
+    parser.add_argument(
+        "--steps", type=feeds.at_least(1), default=20, help="runs to measure (default 20)"
+    )
     parser.add_argument("--sort", choices=("run", "time", "layer"), default="run",
                         help="order of the run (default), slowest first, or sums by layer")  # fmt: skip
-    parser.add_argument("--top", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--top", type=feeds.at_least(1), metavar="N", help="only the first N rows")
 
 
 def command(args: Namespace) -> int:

@@ -8,13 +8,13 @@ the reference, the gradient with finite differences.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import Array, as_dtype
-from ..errors import FlowmillError, GraphError
+from ..errors import GraphError, InternalError, UserError
 from ..graph.definition import Graph, input
 from ..graph.gradients import gradients
 from ..graph.interpret import run
@@ -59,7 +59,13 @@ def register_op(op_class: type[Op], check: bool = True) -> Callable[..., Any]:
             raise GraphError(f"{op_class.name} takes {count} operands, not {len(args)}")
         gather = promoted if issubclass(op_class, Pointwise) else operands
         xs = gather(*args[:count])
-        made = xs[0].node.owner.node(op_class(*args[count:], **attributes), xs).outputs
+        try:
+            op = op_class(*args[count:], **attributes)
+        except TypeError:
+            known = ", ".join(f.name for f in fields(op_class)) or "none"  # type: ignore[arg-type]
+            raise GraphError(f"{op_class.name} takes {count} operands, then the attributes {known}",
+                             f"given: {args[count:]} {attributes}") from None  # fmt: skip
+        made = xs[0].node.owner.node(op, xs).outputs
         return made[0] if len(made) == 1 else made
 
     apply.__name__, apply.__doc__ = op_class.name, op_class.__doc__
@@ -99,7 +105,9 @@ def _disagreements(op: type[Op], sample: Sample) -> Iterator[str]:
             yield from _values(op, sample, dtypes * (1 if sample.dtypes else len(sample.shapes)))
         if op.differentiable and sample.gradient:
             yield from _slopes(op, sample)
-    except FlowmillError as e:
+    except InternalError as e:  # of code that the user wrote
+        yield str(e).splitlines()[0]
+    except UserError as e:
         yield f"{e}"
     except Exception as e:  # whatever the user's code raises belongs into the list
         yield f"{type(e).__name__}: {e}"

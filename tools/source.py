@@ -104,6 +104,9 @@ def _saved(path: Path) -> Source:
         if head.startswith((b"graph ", b"dims ")):
             function = parse(path.read_text(encoding="utf-8"))
             return Source(function.name, None, function)
+        if head.startswith((b"kernel", b"progra")):
+            raise ModelError(f"{path} is the text of kernels or a program: it can be read only",
+                             "dump a graph, or the text of one")  # fmt: skip
     except (OSError, UnicodeDecodeError) as e:
         raise ModelError(f"cannot read {path}: {e}") from None
     graph = load_graph(path)
@@ -114,6 +117,9 @@ def _onnx(path: Path, values: Sequence[str]) -> Source:
     """An ONNX model. GraphError where a value that decides its graph is missing."""
     from ..graph.formats.onnx.files import load as load_onnx
 
+    for text in values:
+        if "=" not in text:
+            raise FeedError(f"--value {text}: write --value NAME=VALUE")
     fixed = {name: parsed(value) for name, _, value in (text.partition("=") for text in values)}
     graph = load_onnx(path, fixed)
     if isinstance(graph, Template):
@@ -128,8 +134,11 @@ def parsed(text: str) -> Any:
     if text.endswith(".npy") or Path(text).is_file():
         try:
             loaded = np.load(text, allow_pickle=False)
-        except (OSError, ValueError) as e:
-            raise FeedError(f"cannot read {text}: {e}") from None
+        except OSError as e:
+            raise FeedError(f"cannot read {text}: {e.strerror or e}") from None
+        except (ValueError, EOFError):
+            raise FeedError(f"{text} is damaged, or holds something else than numbers",
+                            "write it with numpy.save") from None  # fmt: skip
         if not isinstance(loaded, np.ndarray):
             raise FeedError(f"{text} holds several arrays: save one with numpy.save")
         return loaded
@@ -160,7 +169,7 @@ def _graph_in(path: Path, name: str) -> Graph:
     if isinstance(found_value, Value) and isinstance(found_value.node.owner, Graph):
         found_value = found_value.node.owner
     if not isinstance(found_value, Graph):
-        raise GraphError(f"{path}:{name} is no graph but a {type(found_value).__name__}",
+        raise GraphError(f"{path}:{name} is of type {type(found_value).__name__}, no graph",
                          "give the name of a Graph, or of a function that returns one")  # fmt: skip
     return found_value
 
@@ -185,7 +194,7 @@ def _guarded(path: Path, call: Any) -> Any:
         return call()
     except UserError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         frames = traceback.extract_tb(e.__traceback__)
         own = [f for f in frames if Path(f.filename).resolve().parent == path.resolve().parent]
         line = e.lineno if isinstance(e, SyntaxError) else own[-1].lineno if own else None

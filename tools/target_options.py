@@ -12,7 +12,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """`--target` and `--level`."""
     parser.add_argument("--target", default=config.setting("target") or "native",
                         help="native, x86-64-v2, x86-64-v3, x86-64-v4 or aarch64")  # fmt: skip
-    parser.add_argument("--level", type=int, choices=(0, 2), default=config.integer("level"),
+    parser.add_argument("--level", type=int, choices=(0, 2), default=config.level(),
                         help="2 optimises (default); 0 compiles every op by itself")  # fmt: skip
 
 

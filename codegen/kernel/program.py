@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ...algorithm import Requirement
 from ...dims import Dim, DimExpr, show
 from ...dtypes import DType
 from ...errors import Loc
@@ -112,6 +113,7 @@ class Program:
     copies: tuple[tuple[Slot, Slot, Dim], ...] = ()  # commits at the end: to, from, bytes
     peak_bytes: Dim = 0  # most bytes live at once: what no plan can go below
     reports: tuple[Report, ...] = ()
+    requires: tuple[Requirement, ...] = ()  # of the dimensions, checked before anything runs
 
     @property
     def launches(self) -> tuple[Launch, ...]:

@@ -6,6 +6,7 @@
       output "y0": f32[]
       variable "fc/kernel": f32[784,10] written
       constant 1f0c99a2
+      require batch - 4 "slice: an index is out of range" @"net.py":11
       prepared from 0
       site index "gather" [batch,16] @"net.py":12 "embed"
       phase parts min(batch//4, 256) {
@@ -31,6 +32,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, get_args
 
+from ...algorithm import Requirement
 from ...dims import Dim, DimExpr, as_sym, sym
 from ...dims import show as show_dim
 from ...errors import UNKNOWN, Loc
@@ -61,6 +63,7 @@ def show_body(p: Program) -> str:
     out += [f"  variable {_array(a)}" + (" written" if k in p.written else "")
             for k, a in enumerate(p.variables)]  # fmt: skip
     out += [f'  constant "{digest}"' for digest in p.constants]
+    out += [f"  require {show_dim(r.dim)} {json.dumps(r.text)}{_loc(r.loc)}" for r in p.requires]
     if p.prepared_from:
         out.append(f"  prepared from {', '.join(map(str, p.prepared_from))}")
     out += [f"  site {s.code} {json.dumps(s.text)} [{','.join(map(show_dim, s.shape))}]"
@@ -136,6 +139,7 @@ class _Reader(Reader):
             if self.skip("written"):
                 written.append(len(variables) - 1)
         constants = self.each("constant", lambda: self.string("a digest"))
+        requires = self.each("require", self.requirement)
         prepared_from: tuple[int, ...] = ()
         if self.skip("prepared"):
             self.expect("from")
@@ -155,7 +159,7 @@ class _Reader(Reader):
                     self.error(f"no kernel is named {launch.kernel}", self.text.find(launch.kernel))
         return Program(name, dims, inputs, outputs, tuple(variables), tuple(written), constants,
                        kernels, prepare, phases, prepared, prepared_from, arena, sites, copies,
-                       peak, reports)  # fmt: skip
+                       peak, reports, requires)  # fmt: skip
 
     def each(self, word: str, item: Callable[[], _T]) -> tuple[_T, ...]:
         """What stands behind each of a run of equal words."""
@@ -201,6 +205,11 @@ class _Reader(Reader):
         self.expect("[")
         shape = self.sequence("]", self.dim)
         return Site(code, self.loc() if self.skip("@") else UNKNOWN, text, shape)
+
+    def requirement(self) -> Requirement:
+        dim = self.dim()
+        text = self.string("a complaint in quotes")
+        return Requirement(dim, text, self.loc() if self.skip("@") else UNKNOWN)
 
     def slot(self) -> Slot:
         kind = self.choice(_SLOTS, "a kind of memory")

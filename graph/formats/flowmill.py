@@ -23,7 +23,7 @@ import numpy as np
 
 from ...dims import sym
 from ...dtypes import Array
-from ...errors import ModelError, UserError
+from ...errors import GraphError, ModelError, UserError
 from ..definition import Graph, VariableInfo, initial_values
 from ..ir import Function, Value, topological
 from ..ops.source import Input, Variable
@@ -34,20 +34,23 @@ from . import container
 FORMAT, VERSION = "flowmill-graph", "1"
 
 
-def save(
-    graph: Graph, path: str | os.PathLike[str], variables: Mapping[str, Any] | None = None
-) -> None:
+def save(graph: Graph, path: str | os.PathLike[str], variables: Any = None) -> None:
     """Writes `graph` to a `.fm` file, whole or not at all.
 
-    `variables` are values by name (those of a session, say) that the loaded graph's variables
-    start from; others keep the initial values they have here, initializers being evaluated.
-    Values that nothing named, returned or updated needs are not saved.
+    `variables`, a session or values by name, is what the loaded graph's variables start from;
+    others keep the initial values they have here, initializers being evaluated. Values that nothing
+    named, returned or updated needs are not saved.
 
     ModelError for an unknown variable or one of another shape, and where the path cannot be
     written.
     """
+    if not isinstance(graph, Graph):
+        raise GraphError(f"save: {graph!r} is no graph", "fm.save(graph, path, variables=session)")
     start = initial_values(graph)
-    for name, given in (variables or {}).items():
+    values_given = variables or {}
+    if not isinstance(values_given, Mapping):
+        values_given = values_given.variables
+    for name, given in values_given.items():
         if name not in start:
             raise ModelError(f'graph {graph.graph_name} has no variable "{name}"',
                              f"it has {', '.join(start) or 'none'}")  # fmt: skip

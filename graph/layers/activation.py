@@ -7,7 +7,7 @@ makes one of them an object with a name, and `PReLU`, which learns its slope.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ...errors import ConfigError
@@ -26,6 +26,7 @@ from ..ops.activation import (
     silu,
     softsign,
 )
+from ..ops.base import normal_axes
 from ..ops.elementary import sigmoid, softplus, tanh
 from ..ops.softmax import log_softmax, softmax
 from .base import Layer, float_dtype, known
@@ -69,8 +70,8 @@ class Activation(Layer):
         super().__init__(name)
         self.function = get(function)
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return self.function(xs[0])
+    def call(self, x: Value) -> Value:
+        return self.function(x)
 
 
 class PReLU(Layer):
@@ -81,17 +82,17 @@ class PReLU(Layer):
     """
 
     def __init__(
-        self, alpha_initializer: Any = "zeros", shared_axes: tuple[int, ...] = (),
+        self, alpha_initializer: Any = "zeros", shared_axes: int | Sequence[int] = (),
         name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
-        self.alpha_initializer, self.shared_axes = alpha_initializer, tuple(shared_axes)
+        self.alpha_initializer, self.shared_axes = alpha_initializer, shared_axes
 
     def build(self, *xs: Value) -> None:
         (x,) = xs
-        shared = {a % x.ndim for a in self.shared_axes}
+        shared = normal_axes(self.shared_axes, x.ndim)
         shape = tuple(1 if a in shared else known(x, a, "PReLU") for a in range(1, x.ndim))
         self.weight("alpha", shape, self.alpha_initializer, float_dtype(x))
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return prelu(xs[0], self.weights["alpha"])
+    def call(self, x: Value) -> Value:
+        return prelu(x, self.weights["alpha"])

@@ -9,10 +9,13 @@ afterwards (`Dense(10)(x)`); a lower-case name is a function of values (`relu(x)
 from __future__ import annotations
 
 import re
+from inspect import signature
 from typing import Any
 
+import numpy as np
+
 from ...dtypes import DType, as_dtype
-from ...errors import GraphError, ShapeError
+from ...errors import ConfigError, GraphError, ShapeError
 from ..definition import Graph, current_graph, variable
 from ..initializers import get as get_initializer
 from ..ir import Value
@@ -34,10 +37,15 @@ class Layer:
     same ones. Calling it in another graph is a GraphError. Nodes made inside carry the layer's
     path, and the first result is found under it: `graph.find("conv1")`.
 
-    Subclasses define `call`; they make variables with `weight`, in `call` or in `build`.
+    Subclasses define `call`, of the operands and any options by name; they make variables with
+    `weight`, in `call` or in `build`.
     """
 
+    call: Any
+
     def __init__(self, name: str | None = None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise ConfigError(f"{type(self).__name__}: a layer's name is a string, not {name!r}")
         self.name = name
         self.path = ""
         self.graph: Graph | None = None
@@ -48,7 +56,8 @@ class Layer:
         if training is not None:
             with mode.training(training):
                 return self(*xs, **arguments)
-        values = [v for x in xs for v in (x if isinstance(x, list | tuple) else (x,))]
+        self._check_arguments(xs, arguments)
+        values = [v for x in xs for v in (x if _several(x) else (x,))]
         found = next((v for v in values if isinstance(v, Value)), None)
         owner = found.node.owner if found is not None else current_graph()
         if not isinstance(owner, Graph):
@@ -56,12 +65,14 @@ class Layer:
         first = self._enter(owner)
         before, owner.layer_path = owner.layer_path, self.path
         try:
-            xs = tuple(x if isinstance(x, list | tuple) else as_value(x, owner=owner) for x in xs)
+            xs = tuple(x if _several(x) else as_value(x, owner=owner) for x in xs)
             if first:
                 self.build(*xs)
             out = self.call(*xs, **arguments)
         except Exception:
-            if first:  # a call that failed leaves the layer as new
+            if first:  # a call that failed leaves layer and graph as they were
+                for made in self.weights.values():
+                    owner.drop_variable(made)
                 self.graph, self.weights = None, {}
             raise
         finally:
@@ -92,21 +103,40 @@ class Layer:
     def build(self, *xs: Value) -> None:
         """Checks the operands of the first call and makes the variables that depend on them."""
 
-    def call(self, *xs: Value, **arguments: Any) -> Any:
-        """The layer's result for values of the graph it is bound to."""
-        raise NotImplementedError(type(self).__name__)
+    def _check_arguments(self, xs: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+        """ConfigError where `call` does not take these."""
+        what = type(self).__name__
+        if not hasattr(self, "call"):
+            raise GraphError(f"{what} does not say what it computes", "define call(self, x)")
+        wanted = signature(self.call)
+        try:
+            wanted.bind(*xs, **arguments)
+        except TypeError as e:
+            names = ", ".join(wanted.parameters)
+            raise ConfigError(f"{what}: {e}", f"it is called on ({names})") from None
+        if not xs and any(isinstance(v, Value) for v in arguments.values()):
+            raise ConfigError(
+                f"{what}: the first operand has no name", f"call it as {snake(what)}(x)"
+            )
 
     def weight(
         self, name: str, shape: tuple[int, ...], initializer: Any, dtype: DType,
         trainable: bool = True,
     ) -> Value:  # fmt: skip
         """Makes the variable `path/name`."""
-        made = variable(name, get_initializer(initializer), shape, dtype, trainable)
+        given = isinstance(initializer, np.ndarray | list)
+        start = initializer if given else get_initializer(initializer)
+        made = variable(name, start, shape, dtype, trainable)
         self.weights[name] = made
         return made
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path or self.name or ''})"
+
+
+def _several(x: Any) -> bool:
+    """Whether an operand is a list of values, rather than of numbers."""
+    return isinstance(x, list | tuple) and (not x or any(isinstance(v, Value) for v in x))
 
 
 def snake(name: str) -> str:

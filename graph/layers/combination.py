@@ -6,19 +6,20 @@ after the other. Shapes broadcast as in NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
 from ... import algorithm as alg
 from ...dims import product
-from ...errors import ConfigError, ShapeError
+from ...errors import ShapeError
 from ..ir import Value
 from ..ops.attention import attention as attend
 from ..ops.base import as_value, normal_axis, operands
 from ..ops.linalg import matmul
 from ..ops.reduce import sum_
-from ..ops.shape import concat, expand_dims, reshape, transpose
+from ..ops.shape import as_shape, concat, expand_dims, reshape, transpose
+from ..ops.windows import per_axis
 from .base import Layer, known, require_rank
 from .learnable import Dense
 
@@ -136,7 +137,11 @@ class MultiHeadAttention(Layer):
         kernel_initializer: Any = "glorot_uniform", name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
-        self.num_heads, self.key_dim, self.value_dim = num_heads, key_dim, value_dim or key_dim
+        given = (num_heads, key_dim, key_dim if value_dim is None else value_dim)
+        self.num_heads, self.key_dim, self.value_dim = (
+            per_axis(n, 1, what)[0]
+            for n, what in zip(given, ("num_heads", "key_dim", "value_dim"), strict=True)
+        )
         self.output_size, self.use_bias = output_size, use_bias
         self.kernel_initializer = kernel_initializer
         self.projections: dict[str, Dense] = {}
@@ -156,17 +161,17 @@ class MultiHeadAttention(Layer):
             for name, size in sizes.items()
         }  # fmt: skip
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        if len(xs) > 3:
-            raise ConfigError("MultiHeadAttention is called on query, value and key")
-        query, value = xs[0], xs[min(1, len(xs) - 1)]
-        key = xs[2] if len(xs) == 3 else value
+    def call(
+        self, query: Value, value: Value | None = None, key: Value | None = None, mask: Any = None,
+        causal: bool = False,
+    ) -> Value:  # fmt: skip
+        value = query if value is None else value
+        key = value if key is None else key
         q, k, v = (self._heads(name, x) for name, x in
                    (("query", query), ("key", key), ("value", value)))  # fmt: skip
-        mask = arguments.get("mask")
         if mask is not None:
             mask = expand_dims(as_value(mask, query), 1)  # one mask for all heads
-        mixed = transpose(attention(q, k, v, mask, arguments.get("causal", False)), (0, 2, 1, 3))
+        mixed = transpose(attention(q, k, v, mask, causal), (0, 2, 1, 3))
         flat = reshape(mixed, (*query.shape[:2], self.num_heads * self.value_dim))
         return self.projections["output"](flat)  # type: ignore[no-any-return]
 
@@ -180,8 +185,7 @@ class MultiHeadAttention(Layer):
 class Flatten(Layer):
     """[batch, ...] -> [batch, product of the rest]."""
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         if x.ndim == 0:
             raise ShapeError("Flatten wants a batch axis, it was given a scalar")
         return reshape(x, (x.shape[0], product(x.shape[1:])))
@@ -190,9 +194,9 @@ class Flatten(Layer):
 class Reshape(Layer):
     """[batch, ...] -> [batch, *target_shape]; one entry may be -1."""
 
-    def __init__(self, target_shape: Sequence[Any], name: str | None = None) -> None:
+    def __init__(self, target_shape: Any, name: str | None = None) -> None:
         super().__init__(name)
-        self.target_shape = tuple(target_shape)
+        self.target_shape = as_shape(target_shape)
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return reshape(xs[0], (xs[0].shape[0], *self.target_shape))
+    def call(self, x: Value) -> Value:
+        return reshape(x, (x.shape[0], *self.target_shape))

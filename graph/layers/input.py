@@ -11,7 +11,7 @@ from ...dtypes import Array, float32
 from ...errors import ConfigError, GraphError, ShapeError
 from ..definition import input as graph_input
 from ..ir import Value
-from ..ops.base import as_value
+from ..ops.base import as_value, normal_axis
 from .base import Layer, float_dtype
 
 _SMALLEST_STD = 1e-7  # Keras's: a constant feature stays finite
@@ -50,20 +50,19 @@ class Normalization(Layer):
         array = np.asarray(data, np.float64)
         if array.size == 0 or not np.isfinite(array).all():
             raise ConfigError("Normalization.adapt: the data is empty, or not finite throughout")
-        axis = None if self.axis is None else self.axis % array.ndim
+        axis = None if self.axis is None else normal_axis(self.axis, array.ndim)
         others = tuple(a for a in range(array.ndim) if a != axis)
         self.mean, self.variance = array.mean(others), array.var(others)
         return self
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         if self.mean is None or self.variance is None:
             raise GraphError("Normalization knows no mean and variance yet",
                              "give them, or call adapt(data) first")  # fmt: skip
         dtype = float_dtype(x).numpy
         shape = [1] * x.ndim
         if self.axis is not None and self.mean.ndim:
-            axis = self.axis % x.ndim
+            axis = normal_axis(self.axis, x.ndim)
             shape[axis] = self.mean.size
             if x.shape[axis] != self.mean.size:
                 raise ShapeError(f"Normalization has {self.mean.size} means for axis {axis} of "

@@ -46,8 +46,8 @@ class Dense(Layer):
         if self.use_bias:
             self.weight("bias", (self.units,), self.bias_initializer, dtype)
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        out = matmul(xs[0], self.weights["kernel"])
+    def call(self, x: Value) -> Value:
+        out = matmul(x, self.weights["kernel"])
         return self.activation(out + self.weights["bias"] if self.use_bias else out)
 
 
@@ -96,8 +96,7 @@ class _Conv(Layer):
         """The first two sizes of the kernel."""
         return filters, channels // groups
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         out = self.convolved(x, self.sizes(known(x, 1, type(self).__name__))[1])
         if self.use_bias:
             out = out + reshape(self.weights["bias"], (-1, *[1] * self.rank))
@@ -225,8 +224,7 @@ class Embedding(Layer):
         self.weight("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer,
                     float_dtype(xs[0]))  # fmt: skip
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (ids,) = xs
+    def call(self, ids: Value) -> Value:
         if ids.dtype.kind == "i":  # gather would count them from the end
             ids = check(ids, ids >= 0, f"{self.path}: an id is negative")
         return gather(self.weights["embeddings"], ids, axis=0)
@@ -240,11 +238,11 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
-        if not 0 <= rate < 1:
-            raise ConfigError(f"rate must be in [0, 1), it is {rate}")
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise ConfigError(f"rate must be in [0, 1), it is {rate!r}")
         self.rate = rate
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
+    def call(self, x: Value) -> Value:
         if not mode.is_training() or self.rate == 0:
-            return xs[0]
-        return dropout(xs[0], self.rate)
+            return x
+        return dropout(x, self.rate)

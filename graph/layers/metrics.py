@@ -10,7 +10,7 @@ from typing import Any
 
 from ... import algorithm as alg
 from ...dtypes import float32, float64, int64
-from ...errors import DTypeError, ShapeError
+from ...errors import ConfigError, DTypeError, ShapeError
 from ..ir import Value
 from ..ops.base import operands
 from ..ops.indexing import one_hot
@@ -56,6 +56,8 @@ def top_k_accuracy(labels: Any, scores: Any, k: int = 5, reduction: str = "mean"
 
     Ties count for the true class; a true class whose score is no number counts as missed.
     """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ConfigError(f"top_k_accuracy: k must be a number from 1 on, not {k!r}")
     y, x = operands(labels, scores)
     here = at_class(_true_classes(y, x, "top_k_accuracy"), x, x.ndim - 1)
     score = sum_(where(here, x, 0.0), -1, keepdims=True)

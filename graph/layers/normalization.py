@@ -55,8 +55,7 @@ class BatchNorm(Layer):
             self.graph.chained.update((self.weights["moving_mean"],
                                        self.weights["moving_variance"]))  # fmt: skip
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         axis = self.axis % x.ndim
         per_channel = tuple(-1 if a == axis else 1 for a in range(x.ndim))
         others = tuple(a for a in range(x.ndim) if a != axis)
@@ -102,6 +101,8 @@ class LayerNorm(Layer):
         if not epsilon > 0:
             raise ConfigError(f"epsilon must be positive, it is {epsilon}")
         self.axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        if not self.axes:
+            raise ConfigError("LayerNorm needs an axis to normalise over")
         self.epsilon, self.center, self.scale = epsilon, center, scale
         self.gamma_initializer, self.beta_initializer = gamma_initializer, beta_initializer
 
@@ -114,8 +115,8 @@ class LayerNorm(Layer):
         if self.center:
             self.weight("beta", shape, self.beta_initializer, float_dtype(x))
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return layer_norm(xs[0], self.weights.get("gamma"), self.weights.get("beta"), self.axes,
+    def call(self, x: Value) -> Value:
+        return layer_norm(x, self.weights.get("gamma"), self.weights.get("beta"), self.axes,
                           self.epsilon)  # fmt: skip
 
 
@@ -141,8 +142,8 @@ class RMSNorm(Layer):
         shape = tuple(sizes.get(a, 1) for a in range(min(sizes), x.ndim))
         self.weight("gamma", shape, self.gamma_initializer, float_dtype(x))
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return rms_norm(xs[0], self.weights["gamma"], self.axes, self.epsilon)
+    def call(self, x: Value) -> Value:
+        return rms_norm(x, self.weights["gamma"], self.axes, self.epsilon)
 
 
 class GroupNorm(Layer):
@@ -169,8 +170,7 @@ class GroupNorm(Layer):
         if self.center:
             self.weight("beta", (channels,), self.beta_initializer, float_dtype(xs[0]))
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        (x,) = xs
+    def call(self, x: Value) -> Value:
         groups = known(x, 1, type(self).__name__) if self.groups == -1 else self.groups
         return group_norm(x, groups, self.weights.get("gamma"), self.weights.get("beta"),
                           self.epsilon)  # fmt: skip

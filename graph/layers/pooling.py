@@ -27,7 +27,9 @@ class _Pool(Layer):
     ) -> None:  # fmt: skip
         super().__init__(name)
         self.pool_size = per_axis(pool_size, self.rank, "pool_size")
-        self.strides = per_axis(strides or self.pool_size, self.rank, "strides")
+        self.strides = per_axis(
+            self.pool_size if strides is None else strides, self.rank, "strides"
+        )
         self.padding, self.ceil_mode = padding, ceil_mode
 
     def build(self, *xs: Value) -> None:
@@ -35,13 +37,13 @@ class _Pool(Layer):
 
 
 class _MaxPool(_Pool):
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return max_pool(xs[0], self.pool_size, self.strides, self.padding, 1, self.ceil_mode)
+    def call(self, x: Value) -> Value:
+        return max_pool(x, self.pool_size, self.strides, self.padding, 1, self.ceil_mode)
 
 
 class _AveragePool(_Pool):
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return average_pool(xs[0], self.pool_size, self.strides, self.padding,
+    def call(self, x: Value) -> Value:
+        return average_pool(x, self.pool_size, self.strides, self.padding,
                             ceil_mode=self.ceil_mode)  # fmt: skip
 
 
@@ -96,13 +98,13 @@ class _Global(Layer):
 
 
 class _GlobalMax(_Global):
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return reduce_max(xs[0], self.spatial(), self.keepdims)
+    def call(self, x: Value) -> Value:
+        return reduce_max(x, self.spatial(), self.keepdims)
 
 
 class _GlobalAverage(_Global):
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return mean(xs[0], self.spatial(), self.keepdims)
+    def call(self, x: Value) -> Value:
+        return mean(x, self.spatial(), self.keepdims)
 
 
 class GlobalMaxPool1D(_GlobalMax):
@@ -157,12 +159,12 @@ class AdaptiveAveragePool(_Adaptive):
     as PyTorch's AdaptiveAvgPool1d, 2d and 3d.
     """
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return adaptive_average_pool(xs[0], self.output_size)
+    def call(self, x: Value) -> Value:
+        return adaptive_average_pool(x, self.output_size)
 
 
 class AdaptiveMaxPool(_Adaptive):
     """The largest elements of windows as of `AdaptiveAveragePool`."""
 
-    def call(self, *xs: Value, **arguments: Any) -> Value:
-        return adaptive_max_pool(xs[0], self.output_size)
+    def call(self, x: Value) -> Value:
+        return adaptive_max_pool(x, self.output_size)

@@ -54,8 +54,7 @@ class SimpleRNNCell(Layer):
         if self.use_bias:
             self.weight("bias", (self.units,), self.bias_initializer, dtype)
 
-    def call(self, *xs: Any, **arguments: Any) -> tuple[Value, tuple[Value, ...]]:
-        x, states = xs
+    def call(self, x: Value, states: Sequence[Value]) -> tuple[Value, tuple[Value, ...]]:
         out = matmul(x, self.weights["kernel"])
         if self.use_bias:
             out = out + self.weights["bias"]
@@ -86,8 +85,7 @@ class RNN(Layer):
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards = go_backwards
 
-    def call(self, *xs: Value, initial_state: Any = None, **arguments: Any) -> Any:
-        (x,) = xs
+    def call(self, x: Value, initial_state: Any = None) -> Any:
         require_rank(x, 3, type(self).__name__, "[batch, time, features]")
         steps = transpose(x, (1, 0, 2))
         if self.go_backwards:
@@ -311,8 +309,7 @@ class Bidirectional(Layer):
         self.backward_layer.go_backwards = not layer.go_backwards
         self.forward_layer.name, self.backward_layer.name = "forward", "backward"
 
-    def call(self, *xs: Value, initial_state: Any = None, **arguments: Any) -> Any:
-        (x,) = xs
+    def call(self, x: Value, initial_state: Any = None, **arguments: Any) -> Any:
         firsts: tuple[Any, Any] = (None, None)
         if initial_state is not None:
             half = len(initial_state) // 2

@@ -48,7 +48,7 @@ class Relu(FloatUnary):
     samples = _KINKED
 
     def accepts(self, dtype: DType) -> bool:
-        return dtype.computes and dtype.kind in "fi"
+        return dtype.computes and dtype.kind in "fiu"
 
     def scalar(self, *xs: Any) -> Any:
         return alg.maximum(xs[0], 0)

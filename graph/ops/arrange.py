@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from .shape import Slice, as_shape, broadcast_to, concat, expand_dims, reshape, 
 
 @graph_function("split")
 def split(x: Any, parts: int | Sequence[Any], axis: int = 0) -> tuple[Value, ...]:
-    """x cut along `axis`: into `parts` equal parts, or into parts of the sizes given."""
+    """x cut along `axis`: into `parts` equal parts, or into parts of the sizes given (sizes, not the
+    places to cut at that NumPy's split takes)."""
     v = as_value(x)
     along = normal_axis(axis, v.ndim)
     size = v.shape[along]
@@ -27,9 +28,9 @@ def split(x: Any, parts: int | Sequence[Any], axis: int = 0) -> tuple[Value, ...
         sizes: tuple[Dim, ...] = (size // count,) * count
     else:
         sizes = as_shape(parts)
-        if total(sizes) != size:
-            raise ShapeError(f"parts of sizes {tuple(parts)} do not make up axis {along} of "
-                             f"{v.type}")  # fmt: skip
+        if total(sizes) != size or any(isinstance(n, int) and n < 0 for n in sizes):
+            raise ShapeError(f"parts of sizes {sizes} do not make up axis {along} of {v.type}",
+                             "sizes are wanted, not places to cut at")  # fmt: skip
     out: list[Value] = []
     start: Dim = 0
     for n in sizes:
@@ -41,7 +42,7 @@ def split(x: Any, parts: int | Sequence[Any], axis: int = 0) -> tuple[Value, ...
 
 
 @graph_function("stack")
-def stack(values: Sequence[Any], axis: int = 0) -> Value:
+def stack(values: Iterable[Any], axis: int = 0) -> Value:
     """Values of one shape side by side along a new axis."""
     vs = promoted(*values)
     for v in vs:
@@ -52,11 +53,11 @@ def stack(values: Sequence[Any], axis: int = 0) -> Value:
 
 
 @graph_function("tile")
-def tile(x: Any, repeats: int | Sequence[int]) -> Value:
+def tile(x: Any, repeats: Any) -> Value:
     """x repeated `repeats` times along each axis, as NumPy's tile."""
     v = as_value(x)
-    times = (repeats,) if isinstance(repeats, int) else tuple(repeats)
-    if any(n < 0 for n in times):
+    times = as_shape(repeats)
+    if any(isinstance(n, int) and n < 0 for n in times):
         raise ShapeError(f"tile: repeats {times} are negative")
     times = (1,) * (v.ndim - len(times)) + times
     shape = (1,) * (len(times) - v.ndim) + v.shape
@@ -154,7 +155,8 @@ def _triangle(x: Any, k: Any, upper: bool) -> Value:
     iota, owner = CALLS["iota"], v.node.owner
     diagonal = iota((1, n), 1, owner=owner) - iota((m, 1), 0, owner=owner)
     kept = diagonal >= k if upper else diagonal <= k
-    return CALLS["where"](kept, v, 0)  # type: ignore[no-any-return]
+    none = CALLS["full"]((), 0, v.dtype, owner)
+    return CALLS["where"](kept, v, none)  # type: ignore[no-any-return]
 
 
 @graph_function("compress")

@@ -9,7 +9,7 @@ documentation, the differential tests and the gradient checks are made from the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from ...algorithm import Axis, Check, Compute, Expr, IndexLike, Load, as_expr, axis
 from ...dims import Dim, show
-from ...dtypes import Array, DType, as_dtype, of_scalar, promote
+from ...dtypes import Array, DType, as_array, as_dtype, float32, of_scalar, promote
 from ...errors import DTypeError, GraphError, InternalError, ShapeError
 from ..ir import CALLS, Interner, Shape, TensorType, Value
 
@@ -78,6 +78,10 @@ class Operand:
         return self.at([0 if size == 1 else a.index for size, a in zip(self.shape, axes[skip:])])
 
 
+def _place(op: type[Any]) -> str:
+    return f"{op.__module__}.{op.__qualname__}"
+
+
 class Op:
     """An operator. Subclasses are frozen dataclasses; see the module docstring."""
 
@@ -97,8 +101,8 @@ class Op:
             words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__)
             cls.name = words.lower()
         known = OPS.get(cls.name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
-            raise GraphError(f"an op named {cls.name!r} exists already ({known.__qualname__})")
+        if known is not None and _place(known) != _place(cls):  # else it is defined anew
+            raise GraphError(f"an op named {cls.name!r} exists already: {_place(known)}")
         OPS[cls.name] = cls
 
     def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
@@ -125,6 +129,12 @@ class Op:
         """The reference of an op that holds functions: `call(function, *arrays)` runs one."""
         raise InternalError(f"{self.name} holds no functions")
 
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        """What must not be negative at a run, and the complaint where it is: the sizes of a result,
+        if unsaid. For dimensions that are known only then; what is known, `infer` checks."""
+        for k, d in enumerate(out.shape):
+            yield d, f"axis {k} of the result would have a negative size"
+
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         """Floating-point operations, for reports and the cost model: one per element if unsaid."""
         return out.size
@@ -140,23 +150,33 @@ class Op:
 
 
 def as_value(x: Any, beside: Value | None = None, owner: Interner | None = None) -> Value:
-    """A Value from a Value, a scalar (typed after its neighbour) or an array."""
+    """A Value from a Value, a scalar or list (typed after its neighbour) or an array."""
     if isinstance(x, Value):
         return x
     if owner is None:
         owner = beside.node.owner if beside is not None else CALLS["__current__"]()
-    if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating) and not isinstance(
-        x, np.float64 | np.float32
-    ):
-        dtype = of_scalar(x, beside.dtype if beside is not None else None)
-    elif isinstance(x, np.floating) and beside is not None and beside.dtype.is_float:
-        dtype = beside.dtype
+    near = beside.dtype if beside is not None else None
+    if isinstance(x, bool | int | float | np.bool_ | np.integer | np.floating):
+        if isinstance(x, np.float32 | np.float64) and (near is None or not near.is_float):
+            dtype = as_dtype(x.dtype)
+        else:
+            dtype = of_scalar(x, near)
     else:
-        x = np.asarray(x)
-        dtype = as_dtype(x.dtype)
-        if dtype.name == "float64" and not isinstance(x, np.ndarray):
-            dtype = as_dtype("float32")
+        array = as_array(x)
+        dtype = as_dtype(array.dtype)
+        if not isinstance(x, np.ndarray) and dtype.is_float:  # Python's numbers have no width
+            dtype = near if near is not None and near.is_float else float32
+        x = array
     return CALLS["constant"](x, dtype=dtype, owner=owner)  # type: ignore[no-any-return]
+
+
+def condition(cond: Any, what: str, beside: Value | None) -> Value:
+    """A condition as a value, in the graph of `beside`. DTypeError for a bare bool: that is what
+    `==` gives."""
+    if isinstance(cond, bool):
+        raise DTypeError(f"{what}: the condition is {cond}, no value of the graph",
+                         "== compares values as objects: use fm.equal(a, b)")  # fmt: skip
+    return as_value(cond, owner=None if beside is None else beside.node.owner)
 
 
 def make(op: Op, *xs: Value) -> Value:
@@ -170,9 +190,11 @@ def operands(*xs: Any) -> tuple[Value, ...]:
     return tuple(as_value(x, beside) for x in xs)
 
 
-def promoted(*xs: Any, what: str = "") -> tuple[Value, ...]:
+def promoted(*xs: Any) -> tuple[Value, ...]:
     """`operands` cast to their common dtype."""
     values = operands(*xs)
+    if not values:
+        raise ShapeError("no values are given", "one value at least is needed")
     joint = values[0].dtype
     for v in values[1:]:
         joint = promote(joint, v.dtype)
@@ -198,11 +220,18 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(out)
 
 
-def normal_axis(axis: int, ndim: int, what: str = "axis") -> int:
+def normal_axis(axis: object, ndim: int, what: str = "axis") -> int:
     """An axis counted from the front. ShapeError where there is no such axis."""
     if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
         raise ShapeError(f"{what} {axis!r} does not exist in a value with {ndim} axes")
     return int(axis) % ndim
+
+
+def own_axis(axis: int, ndim: int) -> int:
+    """An op's axis, which is counted from the front. ShapeError where there is no such axis."""
+    if not isinstance(axis, int) or not 0 <= axis < ndim:
+        raise ShapeError(f"the op's axis {axis!r} is not from 0 to {ndim - 1}")
+    return axis
 
 
 def normal_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

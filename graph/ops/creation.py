@@ -9,11 +9,11 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Compute, Index, axis
-from ...dims import Dim, DimExpr, ceildiv
-from ...dtypes import Array, DType, as_dtype, float32, int64, of_scalar
+from ...dims import Dim, DimExpr, ceildiv, maximum
+from ...dtypes import Array, DType, as_dtype, float32, int64
 from ...errors import ConfigError, DTypeError
 from ..ir import CALLS, Interner, Shape, TensorType, Value
-from .base import Op, Operand, as_value, graph_function, normal_axis, sample
+from .base import Op, Operand, as_value, graph_function, normal_axis, own_axis, sample
 from .shape import as_shape
 from .windows import concrete
 
@@ -31,7 +31,7 @@ class Iota(Op):
                sample(shape=(0, 3), axis=0))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
-        normal_axis(self.axis, len(self.shape))
+        own_axis(self.axis, len(self.shape))
         if not self.dtype.computes or self.dtype.kind == "b":
             raise DTypeError(f"not defined for {self.dtype}")
         return TensorType(self.dtype, self.shape)
@@ -64,13 +64,16 @@ def arange(start: Any, stop: Any = None, step: int | float = 1, dtype: Any = Non
     """start, start + step, ... below stop, as NumPy's arange. Sizes may be dimensions or names of
     dimensions when the step is 1. The dtype is int64, or float32 if a bound is a float."""
     first, last = (0, start) if stop is None else (start, stop)
-    if step == 0:
-        raise ConfigError("arange: the step must not be 0")
+    numbers = int | float | np.integer | np.floating
+    if not all(isinstance(d, numbers | str | DimExpr) for d in (first, last)):
+        raise ConfigError(f"arange: {first!r} and {last!r} are to be numbers or dimensions")
+    if not isinstance(step, numbers) or step == 0:
+        raise ConfigError(f"arange: the step must be a number and not 0, it is {step!r}")
     first, last = (CALLS["__dim__"](d) if isinstance(d, str) else d for d in (first, last))
     if any(isinstance(d, DimExpr) for d in (first, last)):
         if isinstance(step, float) or step < 1:
             raise ConfigError(f"arange: dimensions need a positive whole step, not {step}")
-        count: Dim = ceildiv(last - first, step)
+        count: Dim = maximum(ceildiv(last - first, step), 0)
         kind = as_dtype(dtype or int64)
     else:
         count = max(0, len(np.arange(first, last, step)))
@@ -88,8 +91,7 @@ def arange(start: Any, stop: Any = None, step: int | float = 1, dtype: Any = Non
 def full(shape: Any, value: Any, dtype: Any = None, owner: Interner | None = None) -> Value:
     """`value` (a number, or a scalar value) repeated to `shape`."""
     if not isinstance(value, Value):
-        kind = of_scalar(value, None) if dtype is None else as_dtype(dtype)
-        value = CALLS["constant"](value, dtype=kind, owner=_owner(owner))
+        value = CALLS["constant"](value, dtype=dtype, owner=_owner(owner))
     elif dtype is not None:
         value = CALLS["cast"](value, dtype)
     return CALLS["broadcast_to"](value, shape)  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ import numpy as np
 from ...dtypes import Array, as_dtype, sum_dtype
 from ...errors import DTypeError
 from ..ir import CALLS, TensorType, Value
-from .base import Op, as_value, graph_function, make, normal_axis, sample
+from .base import Op, as_value, graph_function, make, normal_axis, own_axis, sample
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cumprod(Op):
         (x,) = types
         if not x.dtype.computes:
             raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
-        normal_axis(self.axis, x.ndim)
+        own_axis(self.axis, x.ndim)
         return TensorType(sum_dtype(x.dtype), x.shape)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:

@@ -17,6 +17,7 @@ from ...dtypes import Array, bool_, int64
 from ...errors import DTypeError, RunError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
 from .base import Op, Operand, as_value, broadcast_shapes, graph_function, make, operands, sample
+from .base import condition as needed
 
 
 class Effect(Op, abstract=True):
@@ -144,7 +145,8 @@ def ensure_shape(x: Any, shape: Any) -> Value:
 def check(value: Any, condition: Any, message: str = "a check failed") -> Value:
     """`value`, which fails the run with `message` unless all of `condition` is true. Use what this
     returns: a value that nothing needs is not computed."""
-    v, cond = operands(value, condition)
+    (v,) = operands(value)
+    cond = needed(condition, "check", v)
     if cond.dtype == bool_ and not _fits(cond, v):
         cond = CALLS["all"](cond)
     return make(Check(str(message)), v, cond)

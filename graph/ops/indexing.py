@@ -18,7 +18,17 @@ from ...dims import Dim, bounds
 from ...dtypes import Array, DType, as_dtype, float32, int64, sum_dtype
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
-from .base import Op, Operand, as_value, graph_function, make, normal_axis, promoted, sample
+from .base import (
+    Op,
+    Operand,
+    as_value,
+    graph_function,
+    make,
+    normal_axis,
+    own_axis,
+    promoted,
+    sample,
+)
 from .shape import as_shape
 
 _ROWS = ("float32", "int64")
@@ -67,7 +77,7 @@ class Gather(Op):
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
         check_indices(indices)
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         return TensorType(x.dtype, (*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
@@ -157,7 +167,7 @@ class Scatter(Op):
         check_indices(indices)
         if x.dtype != updates.dtype:
             raise DTypeError(f"dtypes differ: {x.dtype} and {updates.dtype}")
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         outer, inner = _around(at, indices, updates)
         if (*outer, x.shape[at], *inner) != x.shape:
             raise ShapeError(f"updates {updates} do not fit into {x} along axis {at}")
@@ -203,7 +213,7 @@ class TakeAlongAxis(Op):
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
         check_indices(indices)
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         if indices.ndim != x.ndim or any(
             a != b for k, (a, b) in enumerate(zip(indices.shape, x.shape)) if k != at
         ):
@@ -258,7 +268,7 @@ class AddAlongAxis(Op):
         check_indices(indices)
         if not updates.dtype.computes or updates.dtype.kind == "b":
             raise DTypeError(f"not defined for {updates.dtype}", "cast to float32 first")
-        at = normal_axis(self.axis, updates.ndim)
+        at = own_axis(self.axis, updates.ndim)
         if indices.shape != updates.shape:
             raise ShapeError(f"updates {updates} need indices of their shape, not {indices}")
         shape = (*updates.shape[:at], self.size, *updates.shape[at + 1 :])
@@ -327,7 +337,7 @@ class Cumsum(Op):
         (x,) = types
         if not x.dtype.computes:
             raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
-        normal_axis(self.axis, x.ndim)
+        own_axis(self.axis, x.ndim)
         return TensorType(sum_dtype(x.dtype), x.shape)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
@@ -400,7 +410,11 @@ def one_hot(
 
 
 @graph_function("cumsum")
-def cumsum(x: Any, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Value:
-    """Running sums along `axis`."""
+def cumsum(
+    x: Any, axis: int | None = None, exclusive: bool = False, reverse: bool = False
+) -> Value:
+    """Running sums along `axis`; None: of all elements in row-major order, as in NumPy."""
     v = as_value(x)
+    if axis is None:
+        v, axis = CALLS["reshape"](v, (v.type.size,)), 0
     return make(Cumsum(normal_axis(axis, v.ndim), exclusive, reverse), v)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...dtypes import Array, DType, bool_
-from ..ir import Value
-from .base import as_value, sample
+from ..ir import CALLS, Value
+from .base import as_value, graph_function, make, operands, sample
 from .pointwise import (
     INF,
     INTEGER_PAIRS,
@@ -254,11 +254,51 @@ class Isfinite(FloatTest):
 equal, not_equal, less, less_equal, greater, greater_equal = (
     binary_function(o) for o in (Eq(), Ne(), Lt(), Le(), Gt(), Ge())
 )
-logical_and, logical_or, logical_xor = (binary_function(o) for o in (And(), Or(), Xor()))
+bitwise_and, bitwise_or, bitwise_xor = (binary_function(o) for o in (And(), Or(), Xor()))
+bitwise_not = unary_function(Not())
 left_shift, right_shift = binary_function(Shl()), binary_function(Shr())
-logical_not = unary_function(Not())
-isnan, isfinite = unary_function(Isnan()), unary_function(Isfinite())
-is_infinite = unary_function(Isinf())
+
+
+def truth(x: Any) -> Value:
+    """Bools as they are, of numbers whether they are not zero."""
+    v = as_value(x)
+    return v if v.dtype == bool_ else CALLS["ne"](v, 0)
+
+
+def logical_and(x: Any, y: Any) -> Value:
+    """Whether both are true; numbers count as true where they are not zero."""
+    return bitwise_and(*map(truth, operands(x, y)))  # type: ignore[no-any-return]
+
+
+def logical_or(x: Any, y: Any) -> Value:
+    """Whether one is true; numbers count as true where they are not zero."""
+    return bitwise_or(*map(truth, operands(x, y)))  # type: ignore[no-any-return]
+
+
+def logical_xor(x: Any, y: Any) -> Value:
+    """Whether just one is true; numbers count as true where they are not zero."""
+    return bitwise_xor(*map(truth, operands(x, y)))  # type: ignore[no-any-return]
+
+
+def logical_not(x: Any) -> Value:
+    """Whether it is false; numbers count as true where they are not zero."""
+    return bitwise_not(truth(x))  # type: ignore[no-any-return]
+
+
+def _float_test(op: FloatTest, of_whole: bool) -> Any:
+    @graph_function(op.name)
+    def build(x: Any) -> Value:
+        v = as_value(x)
+        if v.dtype.is_float:
+            return make(op, v)
+        return CALLS["full"](v.shape, of_whole, bool_, v.node.owner)  # type: ignore[no-any-return]
+
+    build.__name__, build.__doc__ = op.name, type(op).__doc__
+    return build
+
+
+isnan, is_infinite = _float_test(Isnan(), False), _float_test(Isinf(), False)
+isfinite = _float_test(Isfinite(), True)
 
 
 def isinf(x: Any, negative: bool = True, positive: bool = True) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, axis
-from ...dims import Dim, bounds, maximum, minimum
-from ...dtypes import Array, int64
+from ...dims import Dim, DimExpr, bounds, maximum, minimum
+from ...dtypes import Array, converted, int64
 from ...errors import ConfigError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
 from .base import Operand, as_value, graph_function, make, sample
@@ -113,25 +112,27 @@ class PadFrom(Movement):
 
 
 @graph_function("pad")
-def pad(
-    x: Any, before: Sequence[Any], after: Sequence[Any], value: Any = 0.0, mode: str = "constant"
-) -> Value:
+def pad(x: Any, before: Any, after: Any = None, value: Any = 0.0, mode: str = "constant") -> Value:
     """x with `before[k]` and `after[k]` elements added on axis k, or taken away where negative.
 
-    `mode` says what they are: `value`, a number or a scalar value, for "constant"; elements of x,
-    as NumPy's pad takes them, for "edge", "reflect", "symmetric" and "wrap".
+    Without `after`, `before` is what NumPy's pad takes: a number for every side, a pair (before,
+    after) for every axis, or such a pair for each axis. `mode` says what is added: `value`, a number
+    or a scalar value, for "constant"; elements of x, as NumPy's pad takes them, for "edge",
+    "reflect", "symmetric" and "wrap".
     """
     v = as_value(x)
-    if len(before) != v.ndim or len(after) != v.ndim:
-        raise ShapeError(f"padding for {len(before)} and {len(after)} axes, {v.type} has {v.ndim}")
+    first, last = _width(before, v) if after is None else (as_shape(before), as_shape(after))
+    if len(first) != v.ndim or len(last) != v.ndim:
+        raise ShapeError(f"padding for {len(first)} and {len(last)} axes, {v.type} has {v.ndim}")
     if mode not in MODES:
         raise ConfigError(f"pad: mode {mode!r} is none of {', '.join(MODES)}")
-    first, last = as_shape(before), as_shape(after)
     v, first, last = _cropped(v, first, last)
     if all(d == 0 for d in (*first, *last)):
         return v
     if mode != "constant":
         return make(PadFrom(first, last, mode), v)
+    if not isinstance(value, Value):
+        converted(value, v.dtype)
     exact = isinstance(value, float) or (isinstance(value, int) and abs(value) <= 1 << 53)
     if exact:
         return make(Pad(first, last, float(value)), v)
@@ -139,6 +140,19 @@ def pad(
     out: Value = alg.where(make(Pad(first, last), inside), make(Pad(first, last), v),
                            CALLS["cast"](as_value(value, v), v.dtype))  # fmt: skip
     return out
+
+
+def _width(given: Any, v: Value) -> tuple[Shape, Shape]:
+    """NumPy's pad_width as what goes before and after each axis."""
+    one = isinstance(given, int | np.integer | str | DimExpr)
+    rows = [given] if one else list(given)
+    if len(rows) == 2 and all(isinstance(n, int | np.integer | str | DimExpr) for n in rows):
+        rows = [rows]
+    pairs = [p * 2 if len(p) == 1 else p for p in map(as_shape, rows)]
+    pairs = pairs * v.ndim if len(pairs) == 1 else pairs
+    if any(len(p) != 2 for p in pairs):
+        raise ShapeError(f"padding {given!r} is no number, pair, or pair for each axis")
+    return tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
 
 
 def _cropped(v: Value, before: Shape, after: Shape) -> tuple[Value, Shape, Shape]:

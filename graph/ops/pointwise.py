@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import algorithm as alg
-from ...dtypes import Array, DType, as_dtype, bool_, promote
+from ...dtypes import Array, DType, as_dtype, bool_
 from ...errors import DTypeError
 from ..ir import CALLS, TensorType, Value
-from .base import Pointwise, Sample, as_value, graph_function, make, operands, promoted, sample
+from .base import Pointwise, Sample, as_value, condition, graph_function, make, promoted, sample
 
 NAN, INF = float("nan"), float("inf")
 PAIRS = (sample((3, 5), (3, 5)), sample((7,), (4, 1)), sample((), (33,)), sample((0, 3), (3,)))
@@ -446,18 +446,28 @@ def unary_function(op: Pointwise) -> Any:
     return build
 
 
+def rounding_function(op: Rounding) -> Any:
+    @graph_function(op.name)
+    def build(x: Any) -> Value:
+        v = as_value(x)
+        return v if v.dtype.is_integer else make(op, v)
+
+    build.__name__, build.__doc__ = op.name, type(op).__doc__
+    return build
+
+
 add, sub, mul, floordiv, mod = (
     binary_function(o) for o in (Add(), Sub(), Mul(), Floordiv(), Mod())
 )
 maximum, minimum = binary_function(Maximum()), binary_function(Minimum())
 CALLS["max"], CALLS["min"] = maximum, minimum
 neg, abs_, sign = (unary_function(o) for o in (Neg(), Abs(), Sign()))
-floor, ceil, round_, trunc = (unary_function(o) for o in (Floor(), Ceil(), Round(), Trunc()))
+floor, ceil, round_, trunc = (rounding_function(o) for o in (Floor(), Ceil(), Round(), Trunc()))
 stop_gradient = unary_function(StopGradient())
 
 
 def _as_float(*values: Value) -> tuple[Value, ...]:
-    """Integers as NumPy's true division takes them: 8 and 16 bits as float32, more as float64."""
+    """Integers as floats that hold them: 8 and 16 bits as float32, more as float64."""
     wide = any(v.dtype.bits > 16 for v in values)
     to = as_dtype("float64" if wide else "float32")
     return tuple(v if v.dtype.is_float else cast(v, to) for v in values)
@@ -465,7 +475,7 @@ def _as_float(*values: Value) -> tuple[Value, ...]:
 
 @graph_function("div")
 def div(x: Any, y: Any) -> Value:
-    """x / y; integers are divided as floats, as in NumPy."""
+    """x / y; integers are divided as floats: those of 8 and 16 bits as float32, others as float64."""
     return make(Div(), *_as_float(*promoted(x, y)))
 
 
@@ -488,34 +498,32 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Value:
 @graph_function("pow")
 def power(x: Any, y: Any) -> Value:
     """x ** y. As in NumPy, the exponents 1 to 4, 0.5 and -1 (a float's) multiply, take the square
-    root, and divide."""
+    root, and divide; integers to integers stay integers, and must not have negative exponents."""
     if isinstance(y, int | float) and not isinstance(y, bool):
         v = as_value(x)
+        if v.dtype.is_integer and isinstance(y, int) and y < 0:
+            raise DTypeError(f"power: {v.dtype} to the power {y}: integers have no negative powers",
+                             "cast to float32 first")  # fmt: skip
         if y in (1, 2, 3, 4) and (v.dtype.is_float or isinstance(y, int)):
             square = v * v if y > 1 else v
             return v if y == 1 else square if y == 2 else square * v if y == 3 else square * square
         if v.dtype.is_float and y in (0.5, -1):
             return 1.0 / v if y == -1 else CALLS["sqrt"](v)
-    return make(Pow(), *_as_float(*promoted(x, y)))
+    a, b = promoted(x, y)
+    if not a.dtype.is_integer:
+        return make(Pow(), *_as_float(a, b))
+    if b.dtype.kind == "i":
+        b = CALLS["check"](b, b >= 0, "power: an integer has a negative exponent")
+    return CALLS["integer_power"](a, b)  # type: ignore[no-any-return]
 
 
 @graph_function("where")
 def where(cond: Any, yes: Any, no: Any) -> Value:
     """`yes` where `cond` holds, else `no`."""
-    c = operands(cond, yes, no)[0]
-    known = [v for v in (yes, no) if isinstance(v, Value)]
-    if known:
-        joint = known[0].dtype
-        for v in known[1:]:
-            joint = promote(joint, v.dtype)
-        a, b = (
-            v if isinstance(v, Value) else CALLS["constant"](v, dtype=joint, owner=c.node.owner)
-            for v in (yes, no)
-        )
-        a, b = promoted(a, b)
-    else:
-        a, b = promoted(as_value(yes, owner=c.node.owner), as_value(no, owner=c.node.owner))
-    return make(Where(), c, a, b)
+    c = condition(cond, "where", next((v for v in (yes, no) if isinstance(v, Value)), None))
+    near = [v for v in (yes, no) if isinstance(v, Value)]
+    a, b = (as_value(v, near[0] if near else None, c.node.owner) for v in (yes, no))
+    return make(Where(), c, *promoted(a, b))
 
 
 @graph_function("cast")

@@ -157,6 +157,8 @@ def uniform(shape: Any, low: Any = 0.0, high: Any = 1.0, dtype: Any = float32) -
     unit = _unit(shape, None, _wide(dtype))
     if all(isinstance(b, int | float) and b == e for b, e in ((low, 0), (high, 1))):
         return unit
+    if not all(isinstance(b, int | float) for b in (low, high)):
+        low, high = as_value(low, unit), as_value(high, unit)
     out: Value = unit * (high - low) + low
     return out
 
@@ -210,8 +212,8 @@ def dropout(x: Any, rate: float, training: Any = True) -> Value:
     `training` is a bool, or a bool value that decides at each run; x itself if it is false.
     """
     v = as_value(x)
-    if not 0 <= rate < 1:
-        raise ConfigError(f"a dropout rate is at least 0 and below 1, not {rate}")
+    if not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise ConfigError(f"a dropout rate is at least 0 and below 1, not {rate!r}")
     if not v.dtype.is_float or not v.dtype.computes:
         raise DTypeError(f"dropout: not defined for {v.dtype}", "cast to float32 first")
     if rate == 0 or training is False:

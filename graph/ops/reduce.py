@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,11 +12,12 @@ from ... import algorithm as alg
 from ...algorithm import Compute
 from ...algorithm import axis as new_axis
 from ...dims import Dim, product
-from ...dtypes import Array, DType, as_dtype, float32, float64, int64, sum_dtype
+from ...dtypes import Array, DType, as_dtype, float64, int64, sum_dtype
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
 from .base import Op, Operand, as_value, graph_function, make, normal_axes, normal_axis, sample
 
+_EXTREMES = ("max", "min", "argmax", "argmin")  # of nothing there is none
 _SHAPES = ((3, 17), (5, 4, 33), (1, 1), (2, 3, 4, 5))
 
 
@@ -35,8 +36,9 @@ class Reduction(Op, abstract=True):
         (x,) = types
         if not x.dtype.computes:
             raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
-        normal_axes(self.axes, x.ndim)
-        if self.combine in ("max", "min", "argmax", "argmin"):
+        if normal_axes(self.axes, x.ndim) != self.axes:
+            raise ShapeError(f"axes {self.axes} are not sorted and counted from the front")
+        if self.combine in _EXTREMES:
             for a in self.axes:
                 if x.shape[a] == 0:
                     raise ShapeError(f"axis {a} of {x} is empty: nothing to take the extreme of")
@@ -46,6 +48,11 @@ class Reduction(Op, abstract=True):
             if self.keepdims or k not in self.axes
         )
         return TensorType(self.result_dtype(x.dtype), shape)
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        if self.combine in _EXTREMES:
+            for a in self.axes:
+                yield types[0].shape[a] - 1, f"axis {a} of {types[0]} is empty"
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         (x,) = xs
@@ -115,7 +122,13 @@ class Prod(Reduction):
         return sum_dtype(dtype)
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (self.expanded(g * y, xs[0]) / xs[0],)
+        (x,) = xs  # what is multiplied with a zero is the product of the others
+        zero = alg.equal(x, 0)
+        zeros = self.expanded(make(Sum(self.axes, self.keepdims), alg.cast(zero, x.dtype)), x)
+        others = self.expanded(make(self, alg.where(zero, 1, x)), x)
+        alone = alg.where(alg.equal(zeros, 1), others, 0)
+        rest = alg.where(alg.equal(zeros, 0), others / x, 0)
+        return (self.expanded(g, x) * alg.where(zero, alone, rest),)
 
     def ref(self, *xs: Array) -> Array:
         wide = xs[0].astype(np.float64) if xs[0].dtype.kind == "f" else xs[0]
@@ -207,7 +220,7 @@ def sum_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """Sum along `axis`."""
     v = as_value(x)
     axes = normal_axes(axis, v.ndim)
-    return make(Sum(axes, keepdims), v) if axes else v
+    return make(Sum(axes, keepdims), v) if axes else CALLS["cast"](v, sum_dtype(v.dtype))
 
 
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
@@ -230,18 +243,25 @@ def reduce_min(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 @graph_function("argmax")
-def argmax(x: Any, axis: int = -1, keepdims: bool = False, last: bool = False) -> Value:
-    """Index (int64) of the first largest element along `axis`, or with `last` of the last one."""
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False, last: bool = False) -> Value:
+    """Index (int64) of the first largest element along `axis`, or with `last` of the last one. None:
+    among all elements in row-major order, as in NumPy."""
     return _place_of(Argmax, as_value(x), axis, keepdims, last)
 
 
 @graph_function("argmin")
-def argmin(x: Any, axis: int = -1, keepdims: bool = False, last: bool = False) -> Value:
-    """Index (int64) of the first smallest element along `axis`, or with `last` of the last one."""
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False, last: bool = False) -> Value:
+    """Index (int64) of the first smallest element along `axis`, or with `last` of the last one.
+    None: among all elements in row-major order, as in NumPy."""
     return _place_of(Argmin, as_value(x), axis, keepdims, last)
 
 
-def _place_of(op: type[Argmax | Argmin], x: Value, axis: int, keepdims: bool, last: bool) -> Value:
+def _place_of(
+    op: type[Argmax | Argmin], x: Value, axis: int | None, keepdims: bool, last: bool
+) -> Value:
+    if axis is None:
+        found = _place_of(op, CALLS["reshape"](x, (x.type.size,)), 0, False, last)
+        return CALLS["reshape"](found, (1,) * x.ndim if keepdims else ())  # type: ignore[no-any-return]
     at = normal_axis(axis, x.ndim)
     if not last:
         return make(op((at,), keepdims), x)
@@ -264,7 +284,7 @@ def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
 def reciprocal(count: Dim, like: Value) -> Value:
     """1 / count in the dtype of `like`; a count known only at run time is computed there."""
     if isinstance(count, int):
-        return as_value(1.0 / count if count else float("nan"), like)
+        return as_value(1.0 / count if count > 0 else float("nan"), like)
     return 1.0 / CALLS["cast"](CALLS["size_of"](count, like.node.owner), like.dtype)  # type: ignore[no-any-return]
 
 
@@ -280,28 +300,31 @@ def unbroadcast(g: Value, x: Value) -> Value:
 
 
 @graph_function("var")
-def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Variance (mean of squared distances to the mean) along `axis`."""
+def var(x: Any, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> Value:
+    """Variance along `axis`: the squared distances to the mean over `count - ddof`. Integers give
+    float64, as in NumPy."""
     v = as_value(x)
     if not v.dtype.is_float:
-        v = CALLS["cast"](v, float32)
-    centred = v - mean(v, axis, keepdims=True)
-    return mean(centred * centred, axis, keepdims)
+        v = CALLS["cast"](v, float64)
+    axes = normal_axes(axis, v.ndim)
+    centred = v - mean(v, axes, keepdims=True)
+    count = product(v.shape[a] for a in axes)
+    return sum_(centred * centred, axes, keepdims) * reciprocal(count - ddof, v)
 
 
 @graph_function("std")
-def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
+def std(x: Any, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> Value:
     """Standard deviation (square root of the variance) along `axis`."""
-    return CALLS["sqrt"](var(x, axis, keepdims))  # type: ignore[no-any-return]
+    return CALLS["sqrt"](var(x, axis, keepdims, ddof))  # type: ignore[no-any-return]
 
 
 @graph_function("all")
 def all_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Whether every element along `axis` is true."""
-    return CALLS["eq"](sum_(CALLS["not"](x), axis, keepdims), 0)  # type: ignore[no-any-return]
+    """Whether every element along `axis` is true; numbers are where they are not zero."""
+    return CALLS["eq"](sum_(CALLS["eq"](x, 0), axis, keepdims), 0)  # type: ignore[no-any-return]
 
 
 @graph_function("any")
 def any_(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Whether an element along `axis` is true."""
-    return CALLS["ne"](sum_(x, axis, keepdims), 0)  # type: ignore[no-any-return]
+    """Whether an element along `axis` is true; numbers are where they are not zero."""
+    return CALLS["ne"](sum_(CALLS["ne"](x, 0), axis, keepdims), 0)  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ FAMILIES = (
     "division",
     "reduce",
     "shape",
+    "subscript",
     "linalg",
     "einsum",
     "convolution",

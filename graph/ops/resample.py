@@ -13,7 +13,7 @@ from ...dims import Dim, bounds
 from ...dtypes import Array, int64
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
-from .base import Op, Operand, make, normal_axis, sample
+from .base import Op, Operand, make, own_axis, sample
 from .indexing import Gather, ScatterAdd
 
 SPELLED_OUT = 4  # so many taps are added in one expression, more in a loop
@@ -38,7 +38,7 @@ class Resample(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices, weights = types
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         if not indices.dtype.is_integer:
             raise DTypeError(f"indices must be integers, they are {indices.dtype}")
         if not x.dtype.is_float or not x.dtype.computes or weights.dtype != x.dtype:

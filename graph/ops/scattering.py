@@ -18,7 +18,7 @@ from ...dims import Dim, bounds
 from ...dtypes import Array
 from ...errors import DTypeError, GraphError, ShapeError
 from ..ir import CALLS, TensorType, Value
-from .base import Op, Operand, as_value, graph_function, make, normal_axis, sample
+from .base import Op, Operand, as_value, graph_function, make, normal_axis, own_axis, sample
 from .indexing import bounded, check_indices, index_values
 
 REDUCTIONS = ("none", "add", "mul", "max", "min")
@@ -193,7 +193,7 @@ class ScatterElements(Scattering):
     def infer(self, *types: TensorType) -> TensorType:
         x, indices, updates = types
         self.checked(x, indices, updates)
-        at = normal_axis(self.axis, x.ndim)
+        at = own_axis(self.axis, x.ndim)
         if indices.shape != updates.shape or indices.ndim != x.ndim or any(
             _more(d, n) for k, (d, n) in enumerate(zip(indices.shape, x.shape))
             if k != at

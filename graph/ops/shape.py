@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from .base import (
     broadcast_shapes,
     graph_function,
     make,
+    normal_axes,
     normal_axis,
+    own_axis,
     promoted,
     sample,
 )
@@ -178,7 +180,25 @@ class Slice(Movement):
                sample((4, 3), starts=(0, 0), sizes=(0, 3), steps=(1, 1)))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
-        return TensorType(types[0].dtype, self.sizes)
+        out = TensorType(types[0].dtype, self.sizes)
+        ends = (self.starts, self.sizes, self.steps)
+        if any(len(e) != types[0].ndim for e in ends) or 0 in self.steps:
+            raise ShapeError(f"starts {self.starts}, sizes {self.sizes} and steps {self.steps} "
+                             f"do not slice {types[0]}")  # fmt: skip
+        for d, text in self.requires(out, *types):
+            if isinstance(d, int) and d < 0:
+                raise ShapeError(text)
+        return out
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        yield from super().requires(out, *types)
+        for k, (start, n, step) in enumerate(zip(self.starts, self.sizes, self.steps)):
+            last = start + (n - 1) * step
+            low, high = (start, last) if step > 0 else (last, start)
+            if n != 0:
+                text = f"an index is out of range along axis {k} of {types[0]}"
+                yield low, text
+                yield types[0].shape[k] - 1 - high, text
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         axes = tuple(axis(d) for d in out.shape)
@@ -268,6 +288,10 @@ class Pad(Movement):
         shape = tuple(b + d + a for b, d, a in zip(self.before, x.shape, self.after))
         return TensorType(x.dtype, shape)
 
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        for k, n in enumerate((*self.before, *self.after)):
+            yield n, f"the padding of axis {k % out.ndim} is negative"
+
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
         (x,) = xs
         axes = tuple(axis(d) for d in out.shape)
@@ -299,6 +323,7 @@ class Concat(Op):
 
     def infer(self, *types: TensorType) -> TensorType:
         first = types[0]
+        own_axis(self.axis, first.ndim)
         for t in types:
             if t.dtype != first.dtype:
                 raise DTypeError(f"cannot join {first} and {t}: dtypes differ")
@@ -370,8 +395,10 @@ def size_of(dim: Dim, owner: Interner | None = None) -> Value:
 
 
 def as_shape(shape: Any) -> Shape:
-    """A shape from ints, dims and names of dims."""
-    given = (shape,) if isinstance(shape, int | str | DimExpr) else tuple(shape)
+    """A shape from ints, dims and names of dims. ShapeError for anything else."""
+    given = (shape,) if isinstance(shape, int | np.integer | str | DimExpr) else shape
+    if not isinstance(given, Iterable) or isinstance(given, Value):
+        raise ShapeError(f"a shape is a number, a name or a tuple of these, not {shape!r}")
     return tuple(CALLS["__dim__"](d) for d in given)
 
 
@@ -381,13 +408,13 @@ def reshape(x: Any, shape: Any) -> Value:
     v = as_value(x)
     new = list(as_shape(shape))
     if new.count(-1) > 1:
-        raise ShapeError(f"only one dimension of {tuple(shape)} may be -1")
+        raise ShapeError(f"only one dimension of {tuple(new)} may be -1")
     if -1 in new:
         at = new.index(-1)
         known = product(d for d in new if d != -1)
         size = v.type.size
         if known == 0 or (isinstance(size, int) and isinstance(known, int) and size % known):
-            raise ShapeError(f"cannot reshape {v.type} to {tuple(shape)}")
+            raise ShapeError(f"cannot reshape {v.type} to {tuple(new)}")
         new[at] = size // known
     return v if tuple(new) == v.shape else make(Reshape(tuple(new)), v)
 
@@ -396,8 +423,9 @@ def reshape(x: Any, shape: Any) -> Value:
 def transpose(x: Any, perm: Sequence[int] | None = None) -> Value:
     """x with axes in the order `perm` (None: reversed)."""
     v = as_value(x)
-    order = tuple(reversed(range(v.ndim))) if perm is None else tuple(perm)
-    order = tuple(normal_axis(p, v.ndim) for p in order)
+    order = tuple(reversed(range(v.ndim)))
+    if perm is not None:
+        order = tuple(normal_axis(p, v.ndim) for p in as_shape(perm))
     return v if order == tuple(range(v.ndim)) else make(Transpose(order), v)
 
 
@@ -409,89 +437,34 @@ def broadcast_to(x: Any, shape: Any) -> Value:
     return v if v.shape == to else make(BroadcastTo(to), v)
 
 
-def concat(values: Sequence[Any], axis: int = 0) -> Value:
-    """Values joined along `axis`."""
+def concat(values: Iterable[Any], axis: int | None = 0) -> Value:
+    """Values joined along `axis`; None: all their elements one after the other, as in NumPy."""
     vs = promoted(*values)
-    if len(vs) == 1:
-        return vs[0]
-    return make(Concat(normal_axis(axis, vs[0].ndim)), *vs)
+    if axis is None:
+        vs, axis = tuple(reshape(v, (-1,)) for v in vs), 0
+    if vs and vs[0].ndim == 0:
+        raise ShapeError("concat: scalars have no axis to be joined along", "use fm.stack")
+    at = normal_axis(axis, vs[0].ndim)
+    return vs[0] if len(vs) == 1 else make(Concat(at), *vs)
 
 
 @graph_function("expand_dims")
-def expand_dims(x: Any, axis: int) -> Value:
-    """x with an axis of size 1 inserted at `axis`."""
+def expand_dims(x: Any, axis: int | Sequence[int]) -> Value:
+    """x with an axis of size 1 inserted at `axis`, or at each of several."""
     v = as_value(x)
-    at = normal_axis(axis, v.ndim + 1)
-    return reshape(v, (*v.shape[:at], 1, *v.shape[at:]))
+    count = 1 if isinstance(axis, int | np.integer) else len(axis)
+    at = normal_axes(axis, v.ndim + count)
+    rest = iter(v.shape)
+    return reshape(v, tuple(1 if k in at else next(rest) for k in range(v.ndim + count)))
 
 
 @graph_function("squeeze")
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Value:
     """x without axes of size 1 (all of them, or those named)."""
     v = as_value(x)
-    axes = [k for k, d in enumerate(v.shape) if d == 1] if axis is None else axis
-    drop = {normal_axis(a, v.ndim) for a in ([axes] if isinstance(axes, int) else axes)}
+    ones = tuple(k for k, d in enumerate(v.shape) if d == 1)
+    drop = ones if axis is None else normal_axes(axis, v.ndim)
     for a in drop:
         if v.shape[a] != 1:
             raise ShapeError(f"axis {a} of {v.type} is not of size 1")
     return reshape(v, tuple(d for k, d in enumerate(v.shape) if k not in drop))
-
-
-@graph_function("getitem")
-def getitem(x: Value, item: Any) -> Value:
-    """NumPy's basic indexing: integers, slices, None and ..., no arrays."""
-    items = item if isinstance(item, tuple) else (item,)
-    if sum(1 for i in items if i is Ellipsis) > 1:
-        raise ShapeError("an index may hold ... only once")
-    used = sum(1 for i in items if i is not None and i is not Ellipsis)
-    if used > x.ndim:
-        raise ShapeError(f"{used} indices into {x.type}")
-    if Ellipsis not in items:
-        items = (*items, Ellipsis)
-    at = items.index(Ellipsis)
-    items = (*items[:at], *([slice(None)] * (x.ndim - used)), *items[at + 1 :])
-    starts: list[Dim] = []
-    sizes: list[Dim] = []
-    steps: list[int] = []
-    final: list[Dim] = []
-    for i in items:
-        if i is None:
-            final.append(1)
-            continue
-        size = x.shape[len(starts)]
-        start, length, step = _range(i, size, x, len(starts))
-        starts.append(start)
-        sizes.append(length)
-        steps.append(step)
-        if isinstance(i, slice):
-            final.append(length)
-    out = x
-    if any(s != 0 or n != d or k != 1 for s, n, d, k in zip(starts, sizes, x.shape, steps)):
-        out = make(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
-    return reshape(out, tuple(final))
-
-
-def _range(i: Any, size: Dim, x: Value, axis: int) -> tuple[Dim, Dim, int]:
-    """start, length, step of one index."""
-    if isinstance(i, slice):
-        step = 1 if i.step is None else int(i.step)
-        if isinstance(size, int) and not isinstance(i.start, DimExpr) | isinstance(i.stop, DimExpr):
-            start, stop, step = i.indices(size)
-            return start, len(range(start, stop, step)), step
-        if step != 1:
-            raise ShapeError(f"a step needs a known dimension; axis {axis} of {x.type} is symbolic")
-        first: Dim = 0 if i.start is None else i.start
-        last: Dim = size if i.stop is None else i.stop
-        first = first + size if isinstance(first, int) and first < 0 else first
-        last = last + size if isinstance(last, int) and last < 0 else last
-        return first, last - first, 1
-    if isinstance(i, int | np.integer | DimExpr) and not isinstance(i, bool):
-        at: Dim = i if isinstance(i, DimExpr) else int(i)
-        if isinstance(at, int) and isinstance(size, int):
-            if not -size <= at < size:
-                raise ShapeError(f"index {at} is out of range for axis {axis} of {x.type}")
-        if isinstance(at, int) and at < 0:
-            at = at + size
-        return at, 1, 1
-    raise DTypeError(f"cannot index {x.type} with {type(i).__name__}",
-                     "use fm.gather for indices that are values")  # fmt: skip

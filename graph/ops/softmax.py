@@ -12,7 +12,7 @@ from ...dims import product
 from ...dtypes import Array
 from ..ir import CALLS, TensorType, Value
 from .activation import Composite, float_operand, narrow
-from .base import graph_function, make, normal_axes, normal_axis, sample
+from .base import graph_function, make, normal_axes, normal_axis, own_axis, sample
 from .reduce import Axes
 
 INF = float("inf")
@@ -24,7 +24,7 @@ class AlongAxis(Composite, abstract=True):
     axis: int
 
     def infer(self, *types: TensorType) -> TensorType:
-        normal_axis(self.axis, types[0].ndim)
+        own_axis(self.axis, types[0].ndim)
         return super().infer(*types)
 
 
@@ -163,7 +163,7 @@ def log_softmax(x: Any, axis: int = -1) -> Value:
 
 
 @graph_function("logsumexp")
-def logsumexp(x: Any, axis: Axes = -1, keepdims: bool = False) -> Value:
+def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Value:
     """log(sum(exp(x))) along `axis`: one axis, several, or None for all."""
     v = float_operand(x)
     axes = normal_axes(axis, v.ndim)

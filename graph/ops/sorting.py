@@ -12,7 +12,7 @@ from ...dims import Dim, bounds, show
 from ...dtypes import Array, int64
 from ...errors import ShapeError
 from ..ir import CALLS, TensorType, Value
-from .base import Op, as_value, graph_function, make, normal_axis, sample
+from .base import Op, as_value, graph_function, make, normal_axis, own_axis, sample
 from .indexing import AddAlongAxis
 from .shape import as_shape
 
@@ -61,7 +61,7 @@ class Sort(Ordered):
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         (x,) = types
-        normal_axis(self.axis, x.ndim)
+        own_axis(self.axis, x.ndim)
         return x, TensorType(int64, x.shape)
 
     def ref(self, *xs: Array) -> Any:
@@ -90,7 +90,7 @@ class TopK(Ordered):
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         (x,) = types
-        size = x.shape[normal_axis(self.axis, x.ndim)]
+        size = x.shape[own_axis(self.axis, x.ndim)]
         low, high = bounds(size - self.k)[1], bounds(self.k)[1]
         if (low is not None and low < 0) or (high is not None and high < 0):
             raise ShapeError(f"there are no {show(self.k)} of {show(size)} elements along axis "

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...algorithm import Compute, Const, axis
-from ...dtypes import Array, DType, as_dtype
-from ...errors import DTypeError, InternalError
+from ...dtypes import Array, DType, as_array, as_dtype, converted
+from ...errors import InternalError
 from ..ir import CALLS, Interner, Layout, Shape, TensorType, Value
 from .base import Op, Operand, graph_function
 
@@ -71,7 +71,15 @@ class Data:
 
 
 def _is_frozen(array: Array) -> bool:
-    return isinstance(array, np.ndarray) and not array.flags.writeable and array.flags.c_contiguous
+    """Whether nobody can change the elements, through an array it is a view of either."""
+    if not array.flags.c_contiguous:
+        return False
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return True
 
 
 @dataclass(frozen=True)
@@ -100,16 +108,14 @@ def constant(value: Any, dtype: Any = None, owner: Interner | None = None,
              label: str = "") -> Value:  # fmt: skip
     """A constant from an array, list or scalar. Lists of floats become float32. Equal constants are
     one value, unless they have labels that differ."""
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    if dtype is None:
+    array = as_array(value)
+    if dtype is not None:
+        found = as_dtype(dtype)
+    else:
         found = as_dtype(array.dtype)
         if found.name == "float64" and not isinstance(value, np.ndarray | np.float64):
             found = as_dtype("float32")
-    else:
-        found = as_dtype(dtype)
-    if array.dtype == object:
-        raise DTypeError(f"cannot make a constant of {type(value).__name__}")
-    data = Data(array.astype(found.numpy, copy=False), label)
+    data = Data(converted(array, found), label)
     if owner is None:
         owner = CALLS["__current__"]()
     node = owner.node(Constant(found, tuple(int(d) for d in array.shape), data), ())

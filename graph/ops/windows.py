@@ -6,7 +6,7 @@ Values are [batch, channels, *spatial]. Output position o and tap t of a window 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...algorithm import Axis, Const, Expr, Index
 from ...dims import Dim, DimExpr, bounds, ceildiv, maximum, minimum, show
 from ...dtypes import Array, int64
 from ...errors import ConfigError, ShapeError
-from ..ir import Shape
+from ..ir import Shape, TensorType
 from .base import Op
 
 
@@ -52,6 +52,11 @@ class Windowed(Op, abstract=True):
                                  f"{show(padded)} positions, padding included")  # fmt: skip
             out.append(n)
         return tuple(out)
+
+    def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:
+        for k, (size, n) in enumerate(zip(types[0].shape[2:] if types else (), out.shape[2:])):
+            if isinstance(size, DimExpr) or isinstance(n, DimExpr):
+                yield n - 1, f"no window fits spatial axis {k} of {show(size)} positions"
 
     def check_geometry(self, rank: int, kernel: Sequence[int]) -> None:
         """ShapeError where the attributes do not describe windows over `rank` axes."""
@@ -161,7 +166,8 @@ def concrete(shape: Shape) -> tuple[int, ...]:
 
 def per_axis(given: Any, rank: int, what: str) -> tuple[int, ...]:
     """One positive int per spatial axis from an int or a sequence. ConfigError otherwise."""
-    values = (given,) * rank if isinstance(given, int | np.integer) else tuple(given)
+    alone = isinstance(given, int | np.integer) or not isinstance(given, Iterable)
+    values = (given,) * rank if alone else tuple(given)
     if len(values) != rank:
         raise ConfigError(f"{what} {given!r} must be a number or {rank} of them")
     if any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in values):

@@ -196,7 +196,7 @@ def test_effects_are_part_of_a_function():
     (lambda: ar.split(input("x", (4, 3)), 2, 1), ShapeError, "does not split into 2 equal parts"),
     (lambda: ar.split(input("x", (4, 3)), (1, 1), 1), ShapeError, "do not make up axis 1"),
     (lambda: ar.stack([input("x", (4,)), input("y", (3,))]), ShapeError, "shapes differ"),
-    (lambda: cr.arange(1, 5, 0), ConfigError, "the step must not be 0"),
+    (lambda: cr.arange(1, 5, 0), ConfigError, "the step must be a number and not 0"),
     (lambda: ef.check(input("x", (4,)), input("c", (4,))), DTypeError,
      "the condition must be bool, it is float32"),
 ])  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from flowmill.algorithm import Requirement
 from flowmill.codegen.kernel.program import Array, Launch, Phase, Program, Site, Slot
 from flowmill.codegen.kernel.program_text import parse, show, show_body
 from flowmill.codegen.kernel.text import parse as parse_kernel
@@ -27,7 +28,7 @@ PROGRAM = Program(
     4 * N + 192,
     (Site("index", HERE, "gather", (N, 3)), Site("check", UNKNOWN, "x > 0")),
     ((Slot("variable", 1), Slot("constant", 0), 8), (Slot("argument", 1), Slot("arena", 0), 4 * N)),
-    4 * N + 64,
+    4 * N + 64, requires=(Requirement(N - 4, "slice: too far", HERE),),
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_a_program_is_read_back_as_it_was() -> None:
 
 
 def test_the_text() -> None:
-    assert show_body(PROGRAM).splitlines()[:12] == [
+    assert show_body(PROGRAM).splitlines()[:13] == [
         "program train(n in 1..=64) {",
         "  memory arena 4*n + 192 peak 4*n + 64 prepared 128",
         '  input "x y": f32[n]',
@@ -45,6 +46,7 @@ def test_the_text() -> None:
         '  variable "fc/kernel": f32[3]',
         '  variable "step": i64[] written',
         '  constant "00ff"',
+        '  require n - 4 "slice: too far" @"net.py":12 "block/dense"',
         "  prepared from 0",
         '  site index "gather" [n,3] @"net.py":12 "block/dense"',
         '  site check "x > 0" []',

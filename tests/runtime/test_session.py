@@ -214,8 +214,8 @@ def test_all_bad_feeds_at_once_with_their_lines(net):
          'dimension "batch" must be at least 1, the feeds make it 0'),
         ("h", {"x": "text"}, fm.FeedError, '"x" takes float32, it was fed <U4'),
         ("h", {"x": [[1, 2, 3], [4, 5]]}, fm.FeedError, '"x" cannot be made an array'),
-        ("h", {"x": None}, fm.FeedError, '"x" takes float32, it was fed object'),
-        ("h", {"x": np.zeros((2, 3), ">f4")}, fm.FeedError, '"x" takes float32, it was fed >f4'),
+        ("h", {"x": None}, fm.FeedError, '"x" takes float32, it was fed None'),
+        ("h", {"x": [[1e39] * 3]}, fm.FeedError, '"x" takes float32, which cannot hold 1e.39'),
         ("n", {"n": 2**40}, fm.FeedError, '"n" takes int32, which cannot hold 1099511627776'),
         ("n", {"n": float("nan")}, fm.FeedError, '"n" takes int32, it was fed float64'),
     ],
@@ -236,7 +236,7 @@ def test_values_of_other_graphs_are_refused(net):
         net.session.run(net.h, {net.x: A, "x": A})
     with pytest.raises(fm.FetchError, match="the graph declares no outputs"):
         fm.Session(Graph()).run()
-    with pytest.raises(fm.FetchError, match=r'no variable "coumt".*\n.*did you mean count'):
+    with pytest.raises(fm.FetchError, match=r'no variable "coumt".*\n.*\n.*did you mean count'):
         net.session.get("coumt")
     with pytest.raises(fm.FetchError, match="is not a variable"):
         net.session.set(net.h, 1)

@@ -43,8 +43,8 @@ _UNARY: dict[str, Function] = {
     "Sin": elementary.sin, "Cos": elementary.cos, "Tan": elementary.tan, "Asin": elementary.asin,
     "Acos": elementary.acos, "Atan": elementary.atan, "Sinh": elementary.sinh,
     "Cosh": elementary.cosh, "Tanh": elementary.tanh, "Asinh": elementary.asinh,
-    "Acosh": elementary.acosh, "Atanh": elementary.atanh, "Not": logic.logical_not,
-    "BitwiseNot": logic.logical_not, "IsNaN": logic.isnan,
+    "Acosh": elementary.acosh, "Atanh": elementary.atanh, "Not": logic.bitwise_not,
+    "BitwiseNot": logic.bitwise_not, "IsNaN": logic.isnan,
 }  # fmt: skip
 for _name, _to in _UNARY.items():
     converter(_name)(_unary(_to))
@@ -52,9 +52,9 @@ for _name, _to in _UNARY.items():
 _BINARY: dict[str, Function] = {
     "Add": pointwise.add, "Sub": pointwise.sub, "Mul": pointwise.mul, "Less": logic.less,
     "LessOrEqual": logic.less_equal, "Greater": logic.greater,
-    "GreaterOrEqual": logic.greater_equal, "Equal": logic.equal, "And": logic.logical_and,
-    "Or": logic.logical_or, "Xor": logic.logical_xor, "BitwiseAnd": logic.logical_and,
-    "BitwiseOr": logic.logical_or, "BitwiseXor": logic.logical_xor,
+    "GreaterOrEqual": logic.greater_equal, "Equal": logic.equal, "And": logic.bitwise_and,
+    "Or": logic.bitwise_or, "Xor": logic.bitwise_xor, "BitwiseAnd": logic.bitwise_and,
+    "BitwiseOr": logic.bitwise_or, "BitwiseXor": logic.bitwise_xor,
 }  # fmt: skip
 for _name, _to in _BINARY.items():
     converter(_name)(_binary(_to))
