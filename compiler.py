@@ -15,13 +15,14 @@ from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
 from .graph.rewrite import copied
 from .passes.base import Context, Record
-from .passes.lower import Lowered, lower
+from .passes.lower import lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
 from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import INDICES
 from .passes.special import KERNELS as SPECIAL
+from .passes.stages import Lowered
 from .target import Target
 
 Watch = Callable[[str, object], None]

@@ -57,6 +57,16 @@ class Operand:
     lanes: int
 
 
+@dataclass(frozen=True)
+class Uses:
+    """What the value of an expression depends on: buffers it loads from, symbols in its indices,
+    values that were named (a name may stand for another one in the next block)."""
+
+    buffers: frozenset[str]
+    symbols: frozenset[Sym]
+    names: frozenset[str]
+
+
 class Expressions(Arithmetic):
     """Evaluates expressions within a function under construction."""
 
@@ -71,9 +81,8 @@ class Expressions(Arithmetic):
         self.registers: dict[str, dict[tuple[int, ...], Operand]] = {}
         self.versions: dict[str, int] = {}  # of written buffers, for reuse of loads
         self.lanes: Lanes | None = None
-        self._sources: dict[Expr, frozenset[str]] = {}
+        self._uses: dict[Expr, Uses] = {}
         self._varying: dict[Expr, bool] = {}
-        self._symbols: dict[Expr, frozenset[Sym]] = {}
 
     # --- dims -------------------------------------------------------------------------------
 
@@ -211,28 +220,25 @@ class Expressions(Arithmetic):
         self.out.scope.known[key] = made
         return made
 
-    def sources(self, e: Expr) -> frozenset[str]:
-        """Buffers `e` loads from."""
-        found = self._sources.get(e)
+    def uses(self, e: Expr) -> Uses:
+        """What `e` depends on."""
+        found = self._uses.get(e)
         if found is None:
-            mine = {e.buffer} if isinstance(e, Load | LaneReduce) else set()
-            found = frozenset(mine.union(*(self.sources(c) for c in children(e))))
-            self._sources[e] = found
-        return found
-
-    def symbols(self, e: Expr) -> frozenset[Sym]:
-        """Symbols in the indices of `e`."""
-        found = self._symbols.get(e)
-        if found is None:
-            mine: set[Sym] = set()
+            below = [self.uses(c) for c in children(e)]
+            symbols: set[Sym] = set()
             if isinstance(e, Index):
-                mine = free_symbols(e.dim)
+                symbols = free_symbols(e.dim)
             elif isinstance(e, Load | LaneReduce):
                 for i in e.indices:
                     if not isinstance(i, Expr):
-                        mine |= free_symbols(i)
-            found = frozenset(mine.union(*(self.symbols(c) for c in children(e))))
-            self._symbols[e] = found
+                        symbols |= free_symbols(i)
+            buffers = {e.buffer} if isinstance(e, Load | LaneReduce) else set()
+            names = {e.name} if isinstance(e, Var) else set()
+            found = self._uses[e] = Uses(
+                frozenset(buffers.union(*(u.buffers for u in below))),
+                frozenset(symbols.union(*(u.symbols for u in below))),
+                frozenset(names.union(*(u.names for u in below))),
+            )
         return found
 
     def varies(self, e: Expr) -> bool:
@@ -273,19 +279,19 @@ class Expressions(Arithmetic):
             return self.lets[e.name][0]
         if isinstance(e, Load) and self.buffers[e.buffer].space == "register":
             return self._register(e)
-        versions = tuple((b, self.versions[b]) for b in sorted(self.sources(e))
-                         if b in self.versions)  # fmt: skip
-        used = self.symbols(e)
-        unrolled = tuple((s, v) for s, v in self.constants.items() if s in used)
+        uses = self.uses(e)
+        versions = tuple((b, self.versions[b]) for b in sorted(uses.buffers) if b in self.versions)
+        unrolled = tuple((s, v) for s, v in self.constants.items() if s in uses.symbols)
+        named = tuple(self.lets[x][0].text for x in sorted(uses.names))
         varies = self.lanes is not None and self.varies(e)
-        key = (e, versions, unrolled, self.lanes.count if self.lanes and varies else 1)
+        key = (e, versions, unrolled, named, self.lanes.count if self.lanes and varies else 1)
         for scope in reversed(self.out.scopes):
             found = scope.known.get(key)
             if found is not None:
-                return Operand(found, key[3])
+                return Operand(found, key[4])
         made = self._compute(e)
-        if made.lanes != key[3]:
-            made = Operand(self.splat(made, e.dtype), key[3])
+        if made.lanes != key[4]:
+            made = Operand(self.splat(made, e.dtype), key[4])
         self.out.scope.known[key] = made.text
         return made
 

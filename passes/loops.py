@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..algorithm import Expr, Index, Load, Var, rebuild, walk
 from ..codegen.kernel.ir import For, Kind, Stmt
 from ..dims import Dim, DimExpr, Sym, as_sym, bounds, coefficient, free_symbols, substitute, sym
-from .lower import Lowered, Output, Stage, StageCheck
+from .stages import Lowered, Output, Stage, StageCheck
 
 
 class Names:
@@ -86,6 +86,7 @@ def flat(indices: Sequence[object], shape: Sequence[Dim]) -> Dim:
 
 def _expressions(stage: Stage) -> list[Expr]:
     out = [o.value for o in stage.outputs]
+    out += [p.value for p in stage.row.parts] if stage.row is not None else []
     out += [i for o in stage.outputs for i in o.indices if isinstance(i, Expr)]
     out += [c.cond for c in stage.checks]
     return out if stage.term is None else [stage.term, *out]
@@ -130,6 +131,8 @@ def substituted(stage: Stage, values: dict[Sym, Dim]) -> Stage:
                    go(o.value)) for o in stage.outputs),
         checks=tuple(StageCheck(c.code, go(c.cond), dim(c.index), c.node)
                      for c in stage.checks),
+        row=None if stage.row is None else replace(stage.row, parts=tuple(
+            replace(p, value=go(p.value)) for p in stage.row.parts)),
     )  # fmt: skip
 
 

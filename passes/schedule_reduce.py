@@ -3,8 +3,7 @@
 - tiles: lanes are neighbouring results. A register tile of rows x vectors accumulates over all
   reduction steps, each result in order of the steps. Matrix products, convolutions, pooling and
   sums over leading axes are all this.
-- lanes: the reduction runs along memory. Sixteen virtual lanes per accumulator, four accumulators,
-  joined by a fixed tree: the same bits on every instruction set.
+- lanes: the reduction runs along memory; see `lanes`.
 - first extreme (argmax, argmin): a running best and its index, per lane or alone.
 
 Every result's additions happen in an order that depends on the reduction's shape only.
@@ -13,7 +12,7 @@ Every result's additions happen in an order that depends on the reduction's shap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..algorithm import (
     REDUCTION_START,
@@ -47,12 +46,11 @@ from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
 from .clip import clip
-from .loops import LoopAxis, Nest, bind, loop, shared_loops, tiled
+from .lanes import Lanes, accumulate, accumulators, sweep
+from .loops import LoopAxis, Nest, bind, loop, shared_loops, substituted, tiled
 from .schedule_map import stored
 from .tiles import register_tile
 
-VIRTUAL_LANES = 16
-ACCUMULATORS = 4
 MANY_ROWS, BLOCK_ROWS = 1024, 96
 PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
 FEW_STEPS = 9  # a window's positions: spelled out, so that none is divided into row and column
@@ -109,15 +107,6 @@ def vector_axis(nest: Nest) -> LoopAxis | None:
         return a.extent if isinstance(a.extent, int) else 64
 
     return max(found, key=size)
-
-
-def accumulate(combine: str, acc: Expr, term: Expr) -> Expr:
-    """`combine(acc, term)`; a product added to a float accumulator is one fused operation."""
-    if combine == "add" and isinstance(term, Apply) and term.fn == "mul" and acc.dtype.is_float:
-        return Apply("fma", (*term.args, acc), acc.dtype)
-    if acc.dtype.kind == "b":
-        combine = {"add": "or", "mul": "and", "max": "or", "min": "and"}[combine]
-    return apply(combine, acc, term)  # type: ignore[no-any-return]
 
 
 def order_reduction(nest: Nest, moving: LoopAxis | None) -> list[LoopAxis]:
@@ -412,71 +401,29 @@ def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
 
 
 def lane_reduction(nest: Nest) -> list[Stmt]:
-    """A reduction along memory: see the module docstring."""
+    """A reduction along memory: see `lanes`."""
     combine, result = nest.stage.combine, nest.stage.result
-    assert combine is not None and result is not None and nest.stage.term is not None
+    assert combine is not None and result is not None
     names, dtype = nest.names, result.dtype
-    *leading, last = nest.reduce_axes
-    body = lane_sum(nest, combine, dtype, leading, last)
-    body += finish(nest, Load("total", (0,), dtype), {})
-    body = [Alloc(Buffer("total", dtype, (1,), "register")), *body]
-    for k, a in enumerate(reversed(nest.axes)):
-        kind = "parallel" if k == len(nest.axes) - 1 else "serial"
-        body = [loop(kind, a.index, 0, a.extent, body)]  # type: ignore[arg-type]
-    if not nest.axes:  # a single result: one thread computes it
-        i = names.fresh("once", 0, 0)
-        body = [loop("parallel", i, 0, 1, body)]
-    return body
-
-
-def lane_sum(nest: Nest, combine: str, dtype: DType, leading: Sequence[LoopAxis],
-             last: LoopAxis) -> list[Stmt]:  # fmt: skip
-    """Statements leaving the reduction of the nest's term in register `total[0]`."""
-    names, term = nest.names, nest.stage.term
+    loops, values = shared_loops(names, nest.axes)
+    stage = substituted(nest.stage, values)
+    term = stage.term
     assert term is not None
-    n = VIRTUAL_LANES
-    length = last.extent
-    many = not isinstance(length, int) or length >= 4 * n * ACCUMULATORS
-    count = ACCUMULATORS if many else 1
-    acc = Buffer("lane_acc", dtype, (count, n), "register")
-    zero = REDUCTION_START[combine](dtype)
+    *leading, last = (replace(a, extent=substitute(a.extent, values)) for a in nest.reduce_axes)
+    lanes = Lanes("lane_acc", combine, dtype, accumulators(last.extent))
 
-    def each(start: Dim, active: Dim | None, vectors: int) -> list[Stmt]:
-        v = names.fresh("v", 0, n - 1)
-        u: Dim = names.fresh("u", 0, vectors - 1) if vectors > 1 else 0
-        at = {last.sym: start + u * n + v}
-        value = rebuild(term, lambda x: None, lambda d: substitute(d, at))
-        store: Stmt = Store("lane_acc", (u, v), accumulate(
-            combine, Load("lane_acc", (u, v), dtype), cast(value, dtype)))  # fmt: skip
-        inner = [store] if vectors == 1 else [loop("unroll", u, 0, vectors, [store])]  # type: ignore[arg-type]
-        return [loop("vector", v, 0, n, inner, active=active)]
+    def step(at: dict[Sym, Dim], u: Dim, v: Dim) -> list[Stmt]:
+        return [lanes.add(u, v, rebuild(term, lambda x: None, lambda d: substitute(d, at)))]
 
-    v = names.fresh("v", 0, n - 1)
-    u: Dim = names.fresh("u", 0, count - 1) if count > 1 else 0
-    clear: Stmt = Store("lane_acc", (u, v), zero)
-    clears = [clear] if count == 1 else [loop("unroll", u, 0, count, [clear])]  # type: ignore[arg-type]
-    out: list[Stmt] = [Alloc(acc), loop("vector", v, 0, n, clears)]
-    inside: list[Stmt] = []
-    done: Dim = 0
-    hi = bounds(length)[1]
-    for vectors in (count, 1) if count > 1 else (1,):
-        stop = length - length % (n * vectors)
-        if stop != done:
-            j = names.fresh("j", 0, hi)
-            inside.append(loop("serial", j, done, stop, each(j, None, vectors), n * vectors))
-        done = stop
-    if length % n != 0:
-        inside += each(done, length % n, 1)
-    for a in reversed(leading):
-        inside = [loop("serial", a.index, 0, a.extent, inside)]
-    out += inside
-    total: Expr = LaneReduce(combine, "lane_acc", (0,), dtype)
-    if count > 1:
-        parts = [LaneReduce(combine, "lane_acc", (k,), dtype) for k in range(count)]
-        total = accumulate(combine, accumulate(combine, parts[0], parts[1]),
-                           accumulate(combine, parts[2], parts[3]))  # fmt: skip
-    out.append(Store("total", (0,), total))
-    return out
+    body = lanes.clear(names) + sweep(names, leading, last, lanes.count, step)
+    joining, total = lanes.join(names)
+    body += [*joining, Alloc(Buffer("total", dtype, (1,), "register")), Store("total", (0,), total)]
+    body += finish(replace(nest, stage=stage), Load("total", (0,), dtype), {})
+    for kind, index, extent in reversed(loops):
+        body = [loop(kind, index, 0, extent, body)]
+    if not loops:  # a single result: one thread computes it
+        body = [loop("parallel", names.fresh("once", 0, 0), 0, 1, body)]
+    return body
 
 
 @dataclass
