@@ -66,7 +66,7 @@ class Lanes:
         a, b, c, d = (Load(self.name, (k, v), self.dtype) for k in range(ACCUMULATORS))
         one = accumulate(self.combine, accumulate(self.combine, a, b),
                          accumulate(self.combine, c, d))  # fmt: skip
-        body = [loop("vector", v, 0, VIRTUAL_LANES, [Store(self.name, (0, v), one)])]
+        body: list[Stmt] = [loop("vector", v, 0, VIRTUAL_LANES, [Store(self.name, (0, v), one)])]
         return body, LaneReduce(self.combine, self.name, (0,), self.dtype)
 
 
@@ -78,7 +78,7 @@ def across(names: Names, count: int, make: Callable[[Dim, Dim], list[Stmt]], act
     if count == 1:
         return [loop("vector", v, 0, lanes, make(u, v), active=active)]
     u = names.fresh("u", 0, count - 1)
-    return [loop("vector", v, 0, lanes, [loop("unroll", u, 0, count, make(u, v))], active=active)]  # type: ignore[arg-type]
+    return [loop("vector", v, 0, lanes, [loop("unroll", u, 0, count, make(u, v))], active=active)]
 
 
 def sweep(names: Names, leading: Sequence[LoopAxis], last: LoopAxis, count: int, make: Body,

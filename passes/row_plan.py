@@ -260,5 +260,3 @@ def may_overwrite(stage: Stage, source: str, target: str) -> bool:
                 return False
         written = written or any(w.buffer == target for w in s.writes)
     return True
-
-

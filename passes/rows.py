@@ -108,7 +108,9 @@ class RowGroups:
             if n in members:
                 continue
             whole = self.group_of.get(n, (n,))
-            if n not in late and any(v.node in late for m in whole for v in self.reading.through(m)):
+            if n not in late and any(
+                v.node in late for m in whole for v in self.reading.through(m)
+            ):
                 late.update(whole)
             (after if n in late else before).append(n)
         self.order[lo : hi + 1] = [*before, *group, *after]
@@ -182,38 +184,44 @@ class _Growth:
     def _try(self, n: Node) -> None:
         """Takes in `n` and what stands between, or notes why not."""
         wanted = [n]
-        why = ""
-        while wanted and not why:
-            members = self.members.union(wanted)
-            why = next(filter(None, (self._fault(m, members) for m in wanted)), "")
-            more = [] if why else self.groups.between(members)
-            if not more:
+        while True:
+            why = self._fault(wanted)
+            more = [] if why else self.groups.between(self.members.union(wanted))
+            if why or not more:
                 break
-            if len(members) + len(more) > MOST_MEMBERS:
+            if len(self.members) + len(wanted) + len(more) > MOST_MEMBERS:
                 why = "too much stands in between"
+                break
             wanted += more
         if why:
-            self.declined[n] = why if len(wanted) == 1 else f"{wanted[-1]!r} stands between: {why}"
+            self.declined[n] = why
         else:
             self.members.update(wanted)
             for m in wanted:
                 self.declined.pop(m, None)
 
-    def _fault(self, n: Node, members: set[Node]) -> str:
-        """Why `n` cannot be one of `members`, "" if it can."""
+    def _fault(self, wanted: list[Node]) -> str:
+        """Why nodes cannot become members together, "" if they can."""
+        first = wanted[0]
+        members = self.members.union(wanted)
+        for n in wanted:
+            if why := self._own_fault(n, members):
+                return why if n is first else f"{n!r} stands between: {why}"
+        for n in sorted(members, key=self.groups.place.__getitem__):
+            reads = n in wanted or any(v.node in wanted for v in self.reading.through(n))
+            if reads and (why := self._access_fault(n, members)):
+                return why if n is first else f"{n!r}: {why}"
+        return ""
+
+    def _own_fault(self, n: Node, members: set[Node]) -> str:
+        """What about a node itself keeps it from being a member."""
         if n in self.groups.group_of:
             return "it belongs to other rows"
         if n.op.name in KERNELS or len(n.outputs) != 1:
             return "it has a kernel of its own"
         if n in self.groups.claimed and not any(v.node in members for v in self.reading.through(n)):
             return "it is done with the product or pool it reads"
-        if why := self._shape_fault(n):
-            return why
-        readers = [m for m in members if any(v.node is n for v in self.reading.through(m))]
-        for m in (n, *sorted(readers, key=self.groups.place.__getitem__)):
-            if why := self._access_fault(m, members):
-                return why if m is n else f"{m!r}: {why}"
-        return ""
+        return self._shape_fault(n)
 
     def _shape_fault(self, n: Node) -> str:
         d, out = self.domain, n.types[0]

@@ -26,10 +26,10 @@ from ..errors import InternalError
 from ..target import Target
 from .lanes import accumulate
 from .loops import Nest, loop, nest_of
-from .schedule_row import naive_row, schedule_row
-from .stages import Lowered, StageCheck
 from .schedule_map import element, schedule_map
 from .schedule_reduce import finish, schedule_reduction
+from .schedule_row import naive_row, schedule_row
+from .stages import Lowered, StageCheck
 
 
 def schedule(lowered: Lowered, target: Target, name: str) -> tuple[Kernel, tuple[StageCheck, ...]]:

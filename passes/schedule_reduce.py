@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 
 from ..algorithm import (
     REDUCTION_START,
-    Apply,
     Const,
     Expr,
     Index,
-    LaneReduce,
     Load,
     Select,
     apply,

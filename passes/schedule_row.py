@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 from ..algorithm import REDUCTION_START, Const, Expr, Index, Load, Var, apply, cast, rebuild
@@ -193,14 +194,17 @@ def _block(nest: Nest, rows: LoopAxis, start: Dim, count: int, lanes: int,
         return [Store(x.name, (u, v), x.value) if isinstance(x, Let) and x.name in registers else x
                 for x in made]  # fmt: skip
 
+    def clear(s: Section, at: dict[Sym, Dim], u: Dim, v: Dim) -> list[Stmt]:
+        return [Store(p.name, (u, v), _start(p)) for p in s.reductions]
+
     for s in plan.sections:
+        each = partial(section, s)
         if not s.wide:
-            body += vectors(lambda at, u, v, s=s: section(s, at, u, v))  # type: ignore[misc]
+            body += vectors(each)
             continue
         if s.reductions:
-            body += vectors(lambda at, u, v, s=s: [  # type: ignore[misc]
-                Store(p.name, (u, v), _start(p)) for p in s.reductions])  # fmt: skip
-        inside = vectors(lambda at, u, v, s=s: section(s, at, u, v))  # type: ignore[misc]
+            body += vectors(partial(clear, s))
+        inside = vectors(each)
         for a in reversed(nest.reduce_axes):
             inside = [loop("serial", a.index, 0, a.extent, inside)]
         body += inside
