@@ -7,7 +7,9 @@ stay the same. Short chains are exact chains: each addition rounds, and errors g
 
 from __future__ import annotations
 
-from ..dims import product
+from dataclasses import dataclass
+
+from ..dims import Dim, ceildiv, product
 from ..graph.ir import Layout, Shape
 
 # Along memory 64 chains run side by side. Half a megabyte: to one thread that is 10 microseconds of
@@ -38,3 +40,42 @@ def in_one_block(shape: Shape, layout: Layout | None, axes: tuple[int, ...]) -> 
     if isinstance(length, int):
         return length <= block_length(shape, layout, axes)
     return memory_order(shape, layout)[0] not in axes
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One step of a long reduction: blocks of `block` along `axis`, and all of `inner`."""
+
+    axis: int
+    block: int
+    inner: tuple[int, ...]
+
+
+def cuts(shape: Shape, layout: Layout | None, axes: tuple[int, ...]) -> list[Cut]:
+    """The steps before the last of a reduction that is not done at once; none for others. A block
+    takes in axes from the innermost outwards, and a part of the first that is too long or of a
+    length known only at run time. Blocks of that one are supposed to be few."""
+    if in_one_block(shape, layout, axes):
+        return []
+    most = block_length(shape, layout, axes)
+    sizes: dict[int, Dim] = {k: shape[k] for k in memory_order(shape, layout) if k in axes}
+    few: set[int] = set()
+    out: list[Cut] = []
+    while True:
+        taken = 1
+        inner: list[int] = []
+        for k in reversed(sizes):
+            size = 1 if k in few and not isinstance(sizes[k], int) else sizes[k]
+            if not isinstance(size, int) or size * taken > most:
+                break
+            taken *= size
+            inner.append(k)
+        if len(inner) == len(sizes):
+            return out
+        cut = list(reversed(sizes))[len(inner)]
+        block = max(most // taken, 1)
+        out.append(Cut(cut, block, tuple(inner)))
+        sizes[cut] = ceildiv(sizes[cut], block)
+        for k in inner:
+            del sizes[k]
+        few.add(cut)

@@ -19,7 +19,7 @@ from ..algorithm import Apply, Compute, Expr, Load, walk
 from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
-from ..graph.ops.fused import Fused
+from ..graph.ops.fused import Fused, ReduceBlocks
 from ..graph.ops.source import Input
 from .cost import heavy
 from .reading import Reading
@@ -230,6 +230,8 @@ class Fuse:
             return False  # a contraction reads its operands many times
         if c.combine is None and n.op.name == "transpose":
             return False  # a transpose in registers beats strided reading
+        if isinstance(n.op, ReduceBlocks):
+            return True  # the last block may be shorter than the others
         budget = size if self.heavy(p) else size * 2
         low, _ = bounds(budget - reads)
         return (low is not None and low >= 0) or reads == size

@@ -26,8 +26,8 @@ from ..errors import InternalError
 from ..target import Target
 from .lanes import accumulate
 from .loops import Nest, loop, nest_of
-from .schedule_map import element, schedule_map
-from .schedule_reduce import finish, schedule_reduction
+from .schedule_map import element, finish, schedule_map
+from .schedule_reduce import schedule_reduction
 from .schedule_row import naive_row, schedule_row
 from .stages import Lowered, StageCheck
 

@@ -13,7 +13,7 @@ from ..algorithm import Const, Expr, IndexLike, Load, Var, rebuild
 from ..codegen.kernel.ir import Alloc, Buffer, Call, Fail, Let, Stmt, Store
 from ..dims import Dim, DimExpr, Sym, bounds, coefficient, substitute
 from ..target import Target
-from .loops import LoopAxis, Nest, flat, loop, shared_loops, tiled
+from .loops import LoopAxis, Nest, bind, flat, loop, shared_loops, tiled
 
 
 def schedule_map(nest: Nest, target: Target) -> list[Stmt]:
@@ -47,6 +47,21 @@ def element(nest: Nest, values: dict[Sym, Dim]) -> list[Stmt]:
         (o.buffer,
          tuple(at(i) if isinstance(i, Expr) else substitute(i, values) for i in o.indices),
          at(o.value))
+        for o in nest.stage.outputs
+    ]  # fmt: skip
+    return out + stored(stores)
+
+
+def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
+    """Checks and outputs for one finished result."""
+    out: list[Stmt] = []
+    for k, c in enumerate(nest.stage.checks):
+        out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
+    stores = [
+        (o.buffer,
+         tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
+               for i in o.indices),
+         bind(o.value, result, values))
         for o in nest.stage.outputs
     ]  # fmt: skip
     return out + stored(stores)

@@ -3,6 +3,7 @@
 - tiles: lanes are neighbouring results. A register tile of rows x vectors accumulates over all
   reduction steps, each result in order of the steps. Matrix products, convolutions, pooling and
   sums over leading axes are all this.
+- streams: of those, long ones that use each element once; see `schedule_stream`.
 - lanes: the reduction runs along memory; see `lanes`.
 - first extreme (argmax, argmin): a running best and its index, per lane or alone.
 
@@ -26,32 +27,31 @@ from ..algorithm import (
     rebuild,
     walk,
 )
-from ..codegen.kernel.ir import Alloc, Buffer, Fail, Kind, Stmt, Store
+from ..codegen.kernel.ir import Alloc, Buffer, Kind, Stmt, Store
 from ..dims import (
     Dim,
     DimExpr,
-    Op,
     Sym,
-    as_sym,
     bounds,
     ceildiv,
     coefficient,
     free_symbols,
     substitute,
-    sym,
 )
 from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
 from .clip import clip
 from .lanes import Lanes, accumulate, accumulators, sweep
-from .loops import LoopAxis, Nest, bind, loop, shared_loops, substituted, tiled
-from .schedule_map import stored
+from .loops import LoopAxis, Nest, lane_stride, loop, packed_block, shared_loops, substituted, tiled
+from .schedule_map import finish
+from .schedule_stream import ACCUMULATORS, is_long, reuses, schedule_stream, streams
 from .tiles import register_tile
 
 MANY_ROWS, BLOCK_ROWS = 1024, 96
 PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
 FEW_STEPS = 9  # a window's positions: spelled out, so that none is divided into row and column
+PANELS = 8  # enough to share among threads
 ENOUGH_ROWS = 4  # rows that make a register tile worth while
 
 
@@ -62,6 +62,8 @@ def schedule_reduction(nest: Nest, target: Target) -> list[Stmt]:
         return _Extreme(nest, target, vector).build()
     if vector is None and nest.reduce_axes and _runs_along(nest, nest.reduce_axes[-1]):
         return lane_reduction(nest)
+    if vector is not None and streams(nest, vector, target):
+        return schedule_stream(nest, target, vector)
     return _Tiles(nest, target, vector).build()
 
 
@@ -69,26 +71,6 @@ def _runs_along(nest: Nest, a: LoopAxis) -> bool:
     """Whether every load moves by one element or none with `a`."""
     strides = [lane_stride(o, a) for _, o in nest.offsets()]
     return all(s in (0, 1) for s in strides) and 1 in strides and a.sym not in nest.opaque()
-
-
-def lane_stride(offset: Dim, a: LoopAxis) -> Dim | None:
-    """Elements between neighbours along `a`; along packed panels, neighbours within one panel."""
-    block = packed_block(offset, a)
-    if block is None:
-        return coefficient(offset, a.sym)
-    panel, inside = sym("panel", 0), sym("inside", 0, block - 1)
-    return coefficient(substitute(offset, {a.sym: panel * block + inside}), as_sym(inside))
-
-
-def packed_block(offset: Dim, a: LoopAxis) -> int | None:
-    """The panel width if `offset` takes the index of `a` modulo it."""
-    if isinstance(offset, DimExpr):
-        for m, _ in offset.terms:
-            for atom in m:
-                if isinstance(atom, Op) and atom.kind == "mod" and isinstance(atom.b, int):
-                    if a.sym in free_symbols(atom.a):
-                        return atom.b
-    return None
 
 
 def vector_axis(nest: Nest) -> LoopAxis | None:
@@ -174,10 +156,11 @@ class _Tiles:
     def row_axis(self) -> LoopAxis | None:
         """The axis tiled in registers, so that loaded vectors are used several times: of those
         some vector operand does not move with, the innermost one that is long enough."""
-        candidates = [a for a in self.nest.axes if a is not self.vector]
+        fixed = {s for a in self.nest.reduce_axes for s in free_symbols(a.extent)}
+        candidates = [a for a in self.nest.axes if a is not self.vector and a.sym not in fixed]
         if not candidates:
             return None
-        shared = [a for a in candidates if self._reuses(a)] or candidates
+        shared = [a for a in candidates if reuses(self.nest, self.vector, a)] or candidates
 
         def size(a: LoopAxis) -> int:
             return min(a.extent, 12) if isinstance(a.extent, int) else 12
@@ -188,15 +171,8 @@ class _Tiles:
         best = max(size(a) for a in shared)
         return [a for a in shared if size(a) == best][-1]
 
-    def _reuses(self, a: LoopAxis) -> bool:
-        if self.vector is None:
-            return False
-        return any(
-            lane_stride(o, self.vector) == 1 and coefficient(o, a.sym) == 0
-            for _, o in self.nest.offsets()
-        )
-
     def tile(self) -> tuple[int, int]:
+        nest = self.nest
         rows: Dim = 1 if self.row is None else self.row.extent
         if self.vector is None:
             return (min(rows, 4) if isinstance(rows, int) else 4), 1
@@ -207,9 +183,13 @@ class _Tiles:
         block = self._packed_block()
         fixed = block // self.lanes if block else None
         mr, nv = register_tile(rows, vectors, depth, self.target, fixed, self.most_rows(rows))
-        if not any(self._reuses(a) for a in self.nest.axes if a is not self.vector):
-            nv = min(nv, 2)  # no reuse: only latency asks for several accumulators
-            mr = min(8, rows) if isinstance(rows, int) else 8
+        if not any(reuses(nest, self.vector, a) for a in nest.axes if a is not self.vector):
+            # no reuse: only latency asks for several accumulators
+            nv = min(nv, 2)
+            if is_long(nest) and isinstance(vectors, int):  # memory asks to be read in order
+                most = vectors // PANELS if self.row is None and len(nest.axes) == 1 else vectors
+                nv = max(nv, min(most, ACCUMULATORS))
+            mr = min(ACCUMULATORS // nv, rows) if isinstance(rows, int) else ACCUMULATORS // nv
         return mr, nv
 
     def most_rows(self, rows: Dim) -> int:
@@ -258,7 +238,7 @@ class _Tiles:
         width = self.lanes * self.nv
         extent = self.vector.extent
         panels = ceildiv(extent, width)
-        share = isinstance(panels, int) and (panels >= 8 or self._only_vector())
+        share = isinstance(panels, int) and (panels >= PANELS or self._only_vector())
         kind = "parallel" if share else "serial"
 
         def panel(start: Dim, size: int, share_inside: bool) -> list[Stmt]:
@@ -381,21 +361,6 @@ class _Tiles:
 
 def _loads(e: Expr | None, x: Load) -> bool:
     return e is not None and x in walk(e)
-
-
-def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
-    """Checks and outputs for one finished result."""
-    out: list[Stmt] = []
-    for k, c in enumerate(nest.stage.checks):
-        out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
-    stores = [
-        (o.buffer,
-         tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
-               for i in o.indices),
-         bind(o.value, result, values))
-        for o in nest.stage.outputs
-    ]  # fmt: skip
-    return out + stored(stores)
 
 
 def lane_reduction(nest: Nest) -> list[Stmt]:

@@ -7,6 +7,7 @@ around it, their `active`, branches and masks) and proves others from them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import gcd
 
 from ...algorithm import Apply, Const, Expr, Index, IndexLike, Load, Var, walk
 from ...dims import Atom, Dim, DimExpr, Op, bounds, divisor
@@ -76,6 +77,7 @@ class Facts:
 
         def go(g: Dim, depth: int) -> bool:
             nonlocal left
+            g = _divided(g)
             low, _ = bounds(g)
             if low is not None and low >= 0:
                 return True
@@ -96,6 +98,14 @@ class Facts:
     def within(self, index: Dim, extent: Dim) -> bool:
         """Whether `0 <= index < extent` follows."""
         return self.prove(index) and self.prove(extent - 1 - index)
+
+
+def _divided(d: Dim) -> Dim:
+    """A Dim that is >= 0 exactly where `d` is: k*x + c >= 0 is x + c//k >= 0."""
+    if isinstance(d, int):
+        return d
+    k = gcd(*(c for atoms, c in d.terms if atoms))
+    return d if k == 1 else d // k
 
 
 def _terms(d: Dim) -> int:
