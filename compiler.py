@@ -64,7 +64,7 @@ def compile_function(function: Function, target: Target, level: int = 2,
     grouped = pipeline(level).run(copied(function), context)
     works = make_works(grouped, target, level)
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
-    program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
+    program = plan(Plan(grouped, works, prepared, target, reuse=level > 0))
     if watch:
         watch("program", program)
     return Compiled(function, grouped, program, level, works, stages, context.records)

@@ -44,9 +44,7 @@ class Dimensions(Arithmetic):
 
     def fixed(self, d: Dim) -> Dim:
         """`d` with the symbols of unrolled loops replaced by their values."""
-        if isinstance(d, int) or not self.constants:
-            return d
-        return substitute(d, {s: v for s, v in self.constants.items()})
+        return substitute(d, self.constants)
 
     def dim_level(self, d: Dim) -> int:
         """The outermost scope in which `d` can be computed."""

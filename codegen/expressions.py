@@ -70,7 +70,7 @@ class Expressions(Dimensions):
         found = self._uses.get(e)
         if found is None:
             below = [self.uses(c) for c in children(e)]
-            symbols: set[Sym] = set()
+            symbols: frozenset[Sym] = frozenset()
             if isinstance(e, Index):
                 symbols = free_symbols(e.dim)
             elif isinstance(e, Load | LaneReduce):

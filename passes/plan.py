@@ -62,7 +62,6 @@ class Plan:
 
     function: Function
     works: list[Work]
-    aliases: dict[Value, Value]  # views: value -> the value whose memory it is
     prepared: frozenset[Node]  # nodes computed once per change of variables
     target: Target
     reuse: bool = True  # False: nothing shares memory (the oracle's plan)
@@ -85,8 +84,8 @@ class _Planner:
         fn = self.p.function
         self.number_sources()
         prepare = [w for w in self.p.works if w.node in self.p.prepared]
-        works = ordered([w for w in self.p.works if w.node not in self.p.prepared],
-                        self.updated(), self.roots)  # fmt: skip
+        updated = {new: var for var, new in fn.updates}
+        works = ordered([w for w in self.p.works if w.node not in self.p.prepared], updated)
         prepared_bytes = self.place_prepared(prepare)
         self.bind_outputs(works)
         groups = phased(works, self.p.target, self.commits)
@@ -94,17 +93,16 @@ class _Planner:
         copies = [(self.slots[var], self.slots[made], var.type.nbytes) for var, made in self.late]
         for k, (_, v) in enumerate(fn.outputs):
             at = len(fn.inputs) + k
-            if self.slots[self.root(v)] != Slot("argument", at):
-                copies.insert(0, (Slot("argument", at), self.slots[self.root(v)], v.type.nbytes))
+            if self.slots[v] != Slot("argument", at):
+                copies.insert(0, (Slot("argument", at), self.slots[v], v.type.nbytes))
         sites: list[Site] = []
         prepare_phases = tuple(self.phase([w], sites) for w in prepare)
         phases = tuple(self.phase(group, sites) for group in groups)
         kernels = {w.kernel.name: w.kernel for w in self.p.works}
         symbols = {s for v in fn.inputs for d in v.shape for s in free_symbols(d)}
         dims = tuple(DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name))
-        used = sorted({k for w in prepare for v in w.reads
-                       if isinstance(self.root(v).node.op, Variable)
-                       for k in [self.variables.index(self.root(v))]})  # fmt: skip
+        used = sorted({self.variables.index(v) for w in prepare for v in w.reads
+                       if isinstance(v.node.op, Variable)})  # fmt: skip
         return Program(
             name=fn.name, dims=dims,
             inputs=tuple(Array(_name(v), v.dtype, v.shape) for v in fn.inputs),
@@ -123,23 +121,10 @@ class _Planner:
         out = []
         for v, op, loc in printed(self.p.function):
             value = Array(op.message, v.dtype, v.shape)
-            out.append(Report(made.get(v, -1), self.slots[self.root(v)], value, loc))
+            out.append(Report(made.get(v, -1), self.slots[v], value, loc))
         return tuple(sorted(out, key=lambda r: r.after))
 
     # --- memory with a fixed place ----------------------------------------------------------
-
-    def root(self, v: Value) -> Value:
-        """The value whose memory `v` is a view of."""
-        while v in self.p.aliases:
-            v = self.p.aliases[v]
-        return v
-
-    def roots(self, vs: tuple[Value, ...]) -> list[Value]:
-        return [self.root(v) for v in vs]
-
-    def updated(self) -> dict[Value, Value]:
-        """New value -> the variable it becomes."""
-        return {self.root(new): var for var, new in self.p.function.updates}
 
     def number_sources(self) -> None:
         fn = self.p.function
@@ -174,33 +159,30 @@ class _Planner:
         variable where no launch that follows, nor this one elsewhere, reads the old value."""
         fn = self.p.function
         for k, (_, v) in enumerate(fn.outputs):
-            made = self.root(v)
-            if made not in self.slots:
-                self.slots[made] = Slot("argument", len(fn.inputs) + k)
+            if v not in self.slots:
+                self.slots[v] = Slot("argument", len(fn.inputs) + k)
         makers = {v: k for k, w in enumerate(works) for v in w.writes}
-        read_last = {v: k for k, w in enumerate(works) for v in self.roots(w.reads)}
+        read_last = {v: k for k, w in enumerate(works) for v in w.reads}
         last_failing = max((k for k, w in enumerate(works) if w.fails), default=-1)
-        given = {self.root(v) for _, v in fn.outputs}
+        given = {v for _, v in fn.outputs}
         for var, new in fn.updates:
-            made = self.root(new)
-            maker = makers.get(made, -1)
+            maker = makers.get(new, -1)
             free = (
-                made not in self.slots
+                new not in self.slots
                 and last_failing < maker
                 and read_last.get(var, -1) <= maker
                 and var not in given  # the caller is to get the value from before the update
-                and self.may_overwrite(works[maker], var, made)
+                and self.may_overwrite(works[maker], var, new)
             )
             if free:
-                self.slots[made] = self.slots[var]
+                self.slots[new] = self.slots[var]
             else:
-                self.late.append((var, made))
+                self.late.append((var, new))
 
     def may_overwrite(self, w: Work, var: Value, new: Value) -> bool:
         """Whether `w` may store `new` where `var` is."""
-        reads = self.roots(w.reads)
         return new.type == var.type and (
-            var not in reads or overwrites(w, reads.index(var), w.writes.index(new))
+            var not in w.reads or overwrites(w, w.reads.index(var), w.writes.index(new))
         )
 
     # --- the arena --------------------------------------------------------------------------
@@ -211,13 +193,12 @@ class _Planner:
         born: dict[Value, int] = {}
         dies: dict[Value, int] = {}
         end = len(steps)
-        keep = {made for _, made in self.late} | {
-            self.root(v) for _, v in self.p.function.outputs}  # fmt: skip
+        keep = {made for _, made in self.late} | {v for _, v in self.p.function.outputs}
         for w in works:
             for v in w.writes:
                 if v not in self.slots:
                     born[v] = dies[v] = step_of[id(w)]
-            for v in self.roots(w.reads):
+            for v in w.reads:
                 if v in born:
                     dies[v] = max(dies[v], step_of[id(w)])
         shown = {v for v, _, _ in printed(self.p.function)}
@@ -248,19 +229,19 @@ class _Planner:
         """One area per value, or per chain of values written over one another: a kernel that is
         the last to read the newest value of an area may put one of its results there."""
         area: dict[Value, _Area] = {}
-        read_last = {x: k for k, w in enumerate(works) for x in self.roots(w.reads)}
+        read_last = {x: k for k, w in enumerate(works) for x in w.reads}
         for at, w in enumerate(works):
             for k, v in enumerate(w.writes):
                 if v not in born:
                     continue
                 step = step_of[id(w)]
                 if self.p.reuse:
-                    for j, x in enumerate(self.roots(w.reads)):
+                    for j, x in enumerate(w.reads):
                         a = area.get(x)
                         # within a step works follow one another: who reads x last is what counts
                         free = a is not None and dies[x] == step and read_last[x] == at
                         if free and a is not None and x.type.nbytes == v.type.nbytes:
-                            alone = a.values[-1] is x and self.roots(w.reads).count(x) == 1
+                            alone = a.values[-1] is x and w.reads.count(x) == 1
                             if alone and overwrites(w, j, k):
                                 a.values.append(v)
                                 a.last = max(step, dies[v])
@@ -277,7 +258,7 @@ class _Planner:
 
     def commits(self, w: Work) -> bool:
         """Whether a launch stores into a variable."""
-        places = (self.slots.get(self.root(v)) for v in w.writes)
+        places = (self.slots.get(v) for v in w.writes)
         return any(p is not None and p.kind == "variable" for p in places)
 
     def phase(self, works: list[Work], sites: list[Site]) -> Phase:
@@ -285,7 +266,7 @@ class _Planner:
         for w in works:
             at = len(sites)
             sites.extend(w.sites)
-            slots = [self.slots[self.root(v)] for v in (*w.reads, *w.writes)]
+            slots = [self.slots[v] for v in (*w.reads, *w.writes)]
             launches.append(Launch(w.kernel.name, tuple(slots), w.dims, at, w.label, w.locs,
                                    w.flops, w.bytes))  # fmt: skip
         return Phase(tuple(launches), parts(works, self.p.target))
@@ -389,14 +370,14 @@ def _reads(e: Expr, buffer: str) -> list[Load]:
     return [x for x in walk(e) if isinstance(x, Load) and x.buffer == buffer]
 
 
-def ordered(works: list[Work], updated: dict[Value, Value], roots: Any) -> list[Work]:
+def ordered(works: list[Work], updated: dict[Value, Value]) -> list[Work]:
     """A topological order: as written, but updates of variables as soon as nothing needs the old
     value any more and nothing that can fail is left."""
     made = {v: k for k, w in enumerate(works) for v in w.writes}
     before: list[set[int]] = [set() for _ in works]
     readers: dict[Value, list[int]] = {}
     for k, w in enumerate(works):
-        for v in roots(w.reads):
+        for v in w.reads:
             if v in made:
                 before[k].add(made[v])
             readers.setdefault(v, []).append(k)

@@ -5,16 +5,7 @@ without waiting; between phases all parts wait for each other. Memory is named b
 caller's arguments, variables, constants, values prepared once per change of the variables they
 come from, and offsets into one arena.
 
-Native frame, the only argument of a program's entry points (byte offsets):
-    0 i64 error word   8 ptr parallel_for   16 ptr user   24 i64 threads   32 ptr variables[]
-    40 ptr constants[]   48 ptr prepared   56 ptr arena   64 ptr profile   72 ptr host
-    80 ptr arguments[]: inputs, then outputs; then i64 dims[]
-
-`profile`, where it is not null, points to i64s that a run fills with readings of the CPU's clock:
-at its start, after each of the program's `timed` steps, and at its end.
-
-`host`, where it is not null, is `void host(ptr user, i64 number, ptr data, ptr dims)`: it gets the
-values of the program's `reports` as soon as they are there, on the thread that runs the program.
+At run time all this comes in one native frame, see `frame`.
 """
 
 from __future__ import annotations
@@ -26,9 +17,6 @@ from ...dims import Dim, DimExpr, show
 from ...dtypes import DType
 from ...errors import Loc
 from .ir import Kernel
-
-ERROR, PARALLEL_FOR, USER, THREADS, VARIABLES, CONSTANTS = 0, 8, 16, 24, 32, 40
-PREPARED, ARENA, PROFILE, HOST, ARGUMENTS = 48, 56, 64, 72, 80
 
 SlotKind: TypeAlias = Literal["argument", "variable", "constant", "prepared", "arena"]
 
