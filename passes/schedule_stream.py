@@ -11,7 +11,7 @@ prefetching helps them. What is added up so far stays in the first cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..algorithm import REDUCTION_START, Load, cast, rebuild
@@ -26,6 +26,8 @@ from .schedule_map import finish
 
 LONG = 64  # steps that make a stream
 ACCUMULATORS = 8  # vectors that hide the latency of an addition
+ENOUGH = 8  # iterations to share among threads
+PIECES = 4  # of columns where there are fewer
 
 Panel = Callable[[Dim, int, Dim | None], list[Stmt]]
 
@@ -54,14 +56,27 @@ def streams(nest: Nest, vector: LoopAxis, target: Target) -> bool:
     return wide and nest.axes[-1] is vector and not any(reuses(nest, vector, a) for a in others)
 
 
+def pieces(others: Sequence[LoopAxis], columns: int, lanes: int) -> int:
+    """Parts that columns are shared in where the other axes may be too short for all threads."""
+    rows = product(a.extent for a in others)
+    if isinstance(rows, int) and rows >= ENOUGH:
+        return 1
+    return next(k for k in (PIECES, 2, 1) if k == 1 or columns % (k * ACCUMULATORS * lanes) == 0)
+
+
 def schedule_stream(nest: Nest, target: Target, vector: LoopAxis) -> list[Stmt]:
     """Statements for a nest that `streams`."""
     result, combine, names = nest.stage.result, nest.stage.combine, nest.names
     if result is None or combine is None or not isinstance(vector.extent, int):
         raise InternalError("not a stream")
-    dtype, columns = result.dtype, vector.extent
+    dtype = result.dtype
     lanes = max(2, target.vector_bytes // dtype.itemsize)
-    loops, values = shared_loops(names, [a for a in nest.axes if a is not vector])
+    others = [a for a in nest.axes if a is not vector]
+    count = pieces(others, vector.extent, lanes)
+    columns = vector.extent // count
+    piece = LoopAxis(names.fresh("c", 0, count - 1), count)
+    loops, values = shared_loops(names, [*others, piece] if count > 1 else others)
+    first = columns * substitute(piece.index, values) if count > 1 else 0
     nest = replace(nest, stage=substituted(nest.stage, values))
     (steps,) = (replace(a, extent=substitute(a.extent, values)) for a in nest.reduce_axes)
     term = nest.stage.term
@@ -91,7 +106,7 @@ def schedule_stream(nest: Nest, target: Target, vector: LoopAxis) -> list[Stmt]:
 
     def add(start: Dim, count: int, active: Dim | None) -> list[Stmt]:
         def one(j: Dim, u: Dim, v: Dim) -> list[Stmt]:
-            at: dict[Sym, Dim] = {vector.sym: j}
+            at: dict[Sym, Dim] = {vector.sym: first + j}
             value = rebuild(term, lambda x: None, lambda d: substitute(d, at))
             old = Load("part", (j,), dtype)
             return [Store("part", (j,), accumulate(combine, old, cast(value, dtype)))]
@@ -100,7 +115,7 @@ def schedule_stream(nest: Nest, target: Target, vector: LoopAxis) -> list[Stmt]:
 
     def write(start: Dim, count: int, active: Dim | None) -> list[Stmt]:
         return vectors(start, count, active, lambda j, u, v: finish(
-            nest, Load("part", (j,), dtype), {vector.sym: j}))  # fmt: skip
+            nest, Load("part", (j,), dtype), {vector.sym: first + j}))  # fmt: skip
 
     body: list[Stmt] = [
         Alloc(Buffer("part", dtype, (columns,), "stack")),
