@@ -46,7 +46,7 @@ class RowGroups:
         self.decisions: list[Decision] = []
         self.place = {n: k for k, n in enumerate(order)}
         self.group_of: dict[Node, tuple[Node, ...]] = {}
-        self.claimed: set[Node] = set()
+        self.claimed: dict[Node, Node] = {}  # by the product or pool they are done with
 
     def run(self) -> None:
         self._claim()
@@ -61,14 +61,18 @@ class RowGroups:
                     self._settle(found)
 
     def _claim(self) -> None:
-        """Notes pointwise work on the result of a matrix product, convolution or pool: it is done
-        there, while the result is in registers."""
+        """Notes pointwise work on the result of a matrix product, convolution or pool that needs
+        nothing computed later: it is done there, while the result is in registers."""
+        root = self.claimed
         for n in self.order:
-            if isinstance(n.op, Pointwise):
-                for v in n.inputs:
-                    if v.type.shape == n.types[0].shape and (
-                            v.node in self.claimed or self._contracts(v.node)):  # fmt: skip
-                        self.claimed.add(n)
+            if not isinstance(n.op, Pointwise):
+                continue
+            for v in n.inputs:
+                m = root.get(v.node) or (v.node if self._contracts(v.node) else None)
+                if m is not None and v.type.shape == n.types[0].shape and all(
+                        o.node is m or root.get(o.node) is m or self.place[o.node] < self.place[m]
+                        for o in self.reading.through(n)):  # fmt: skip
+                    root[n] = m
 
     def _contracts(self, n: Node) -> bool:
         if isinstance(n.op, Reduction) or n.op.name in KERNELS or not n.op.has("compute"):
