@@ -12,12 +12,17 @@ from flowmill.codegen.kernel.interpret import run as interpret
 from flowmill.codegen.kernel.text import show
 from flowmill.codegen.kernel.verify import unproven_accesses, verify
 from flowmill.compiler import Compiled, compile_function
+from flowmill.dims import evaluate
+from flowmill.graph.interpret import run
 from flowmill.graph.ops.fused import Fused
+from flowmill.graph.ops.source import Constant
 from flowmill.passes.blocks import CHAIN_BLOCK, LANE_BLOCK, cuts
 from flowmill.passes.lower import lower
 from flowmill.passes.schedule import naive
 from flowmill.runtime.session import function_for
 from flowmill.target import named
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ..graph.programs import execute
 
@@ -156,6 +161,79 @@ def test_kernels(name: str, golden: Any) -> None:
         return "\n".join(show(w.kernel) for w in made.works)
 
     golden(FOLDER / f"{name}.txt", make)
+
+
+# --- any mixture ---
+
+
+KINDS = ("row", "column", "add", "mul", "max", "where", "exp", "spread", "product")
+
+
+@st.composite
+def mixtures(draw: Any) -> Any:
+    """A function of values of rows and of columns, reduced along either, and products between."""
+    with fm.Graph("g") as g:
+        rows = draw(st.sampled_from(["n", 3]))
+        x, y = (fm.input(name, (rows, 6)) for name in "xy")
+        values = [x, y, fm.input("w", (6,)), fm.input("v", (rows, 1)), fm.input("u", (rows,))]
+        for _ in range(draw(st.integers(3, 14))):
+            a, b = draw(st.sampled_from(values)), draw(st.sampled_from(values))
+            kind = draw(
+                st.sampled_from(
+                    ["row", "column", "add", "mul", "max", "where", "exp", "spread", "product"]
+                )
+            )
+            if kind == "row" and a.ndim == 2:
+                made = draw(st.sampled_from([fm.sum, fm.max, fm.min]))(a, 1, draw(st.booleans()))
+            elif kind == "column" and a.shape == x.shape:
+                made = fm.sum(a, 0)
+            elif kind == "spread" and a.shape == (x.shape[0],):
+                made = fm.reshape(a, (x.shape[0], 1)) * 0.5
+            elif kind == "exp":
+                made = fm.exp(fm.tanh(a))
+            elif kind == "product" and a.shape == x.shape:
+                made = a @ fm.constant(np.eye(6, dtype=np.float32)) + b if fits(a, b) else a
+            elif kind in ("add", "mul", "max", "where") and fits(a, b):
+                made = {"add": lambda a, b: a + b, "mul": lambda a, b: a * b * 0.25,
+                        "max": fm.maximum, "where": lambda a, b: fm.where(a > b, a, b - 1.0),
+                        }[kind](a, b)  # fmt: skip
+            else:
+                continue
+            values.append(made)
+        chosen = draw(st.lists(st.sampled_from(values[5:] or values), min_size=1, max_size=4))
+        f = g.function("f", {f"y{k}": v for k, v in enumerate(dict.fromkeys(chosen))})
+    return type(f)("f", tuple(g.inputs.values()), f.outputs)
+
+
+def fits(a: fm.Value, b: fm.Value) -> bool:
+    """Whether a result of both is again one of the shapes at hand."""
+    return a.shape == b.shape or (a.ndim == 2 and b.shape in ((a.shape[0], 1), a.shape[1:]))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(mixtures())
+def test_any_mixture(f: Any) -> None:
+    """Programs of random reductions and pointwise work, in the interpreter of kernels."""
+    made = compile_function(f, named("x86-64-v3"), 2)
+    data = feeds(f, {"n": 3})
+    expected, _ = run(f, data)
+    values: dict[Any, np.ndarray] = {v: data[v.node.op.input_name] for v in made.fused.inputs}
+    for n in made.fused.nodes():
+        if isinstance(n.op, Constant):
+            values[n.outputs[0]] = n.op.data.array
+    for work in made.works:
+        assert list(verify(work.kernel)) == []
+        held = {b.name: np.zeros([evaluate(d, {"n": 3}) for d in b.shape], b.dtype.numpy)
+                for b in work.kernel.params}  # fmt: skip
+        names = [b.name for b in work.kernel.params]
+        for name, v in zip(names, work.reads):
+            held[name][...] = values[v].reshape(held[name].shape)
+        assert interpret(work.kernel, held, {"n": 3}) == []
+        for name, v in zip(names[len(work.reads) :], work.writes):
+            values[v] = held[name]
+    for name, v in made.fused.outputs:
+        scale = max(1.0, np.abs(expected[name]).max())
+        np.testing.assert_allclose(values[v], expected[name], atol=1e-5 * scale, rtol=0)
 
 
 # --- what is not one kernel -----------------------------------------------------------------------
