@@ -386,7 +386,8 @@ class Compute:
     `combine` is None (no reduction), "add", "mul", "max", "min", "argmax" or "argmin". For the
     last two `value` is what is compared and the result is the int64 index of its first extreme
     (or first NaN) along the single reduce axis. Operand k is the buffer named `str(k)`.
-    `checks` are what can fail while computing it.
+    `checks` are what can fail while computing it. The extent of a reduce axis may depend on the
+    indices of `axes`.
     """
 
     axes: tuple[Axis, ...]

@@ -16,13 +16,14 @@ from .graph.ops.source import Constant, Input, Variable
 from .graph.requirements import requirements
 from .graph.rewrite import copied
 from .passes.base import Context, Record
-from .passes.fuse import memory_of
-from .passes.lower import Lowered, lower
+from .passes.lower import lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, Work, plan
+from .passes.reading import memory_of
 from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import KERNELS as SPECIAL
+from .passes.stages import Lowered
 from .passes.steady import steady_nodes
 from .target import Target
 

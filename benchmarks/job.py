@@ -11,7 +11,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure. `work` is in floating-point operations (0 where a rate says nothing);
+    """One thing to measure. `work` is in floating-point operations, or in bytes where the task's
+    rates are (0 where a rate says nothing);
     `options` are what the task needs to build it, as JSON holds them."""
 
     name: str

@@ -32,10 +32,11 @@ def amount(m: Measured, t: float) -> str:
     return f"{m.case.work / t / 1e9:.0f}" if m.case.work and t > 0 else seconds(t)
 
 
-def measured(found: Sequence[Measured], peers: Sequence[str], target: float) -> str:
-    """One row per case: median (best) of everybody, and flowmill over the best peer."""
-    rate = all(m.case.work for m in found)
-    unit = "GFLOP/s" if rate else "time"
+def measured(found: Sequence[Measured], peers: Sequence[str], target: float, unit: str) -> str:
+    """One row per case: median (best) of everybody, and flowmill over the best peer. `unit` is that
+    of rates."""
+    if not all(m.case.work for m in found):
+        unit = "time"
     head = ["threads", "case", *(f"{p}" for p in peers), "ratio", "ratio of bests", "best peer",
             "error"]  # fmt: skip
     rows = []

@@ -1,6 +1,6 @@
 """flowmill beside other frameworks: `python benchmarks/run.py [TASK...] [--threads 1 2] [--quick]`.
 
-Tasks: matmul, conv, train, resnet (each against peers), memory, overhead, compile, or all. Prints
+Tasks: matmul, conv, rows, train, resnet (each against peers), memory, overhead, compile, or all. Prints
 Markdown tables; `--write FILE` also puts them between the markers of that document. Frameworks
 that are not installed are left out, and named.
 """
@@ -24,8 +24,8 @@ import report
 from job import Case
 from rounds import HERE, Child, environment, measure
 
-AGAINST_PEERS = ("matmul", "conv", "train", "resnet")
-SECONDS = {"matmul": 0.25, "conv": 0.25, "train": 0.5, "resnet": 0.5}
+AGAINST_PEERS = ("matmul", "conv", "rows", "train", "resnet")
+SECONDS = {"matmul": 0.25, "conv": 0.25, "rows": 0.25, "train": 0.5, "resnet": 0.5}
 
 
 def say(text: str) -> None:
@@ -51,7 +51,8 @@ class Run:
         found = []
         for threads in self.options.threads:
             found += measure(task, cases, threads, self.cache, rounds, SECONDS[name], say)
-        return report.measured(found, task.PEERS, task.TARGET)
+        unit = getattr(task, "UNIT", "GFLOP/s")
+        return report.measured(found, task.PEERS, task.TARGET, unit)
 
     def present(self, task: Any) -> None:
         """Leaves out, and names, peers that cannot take part."""
@@ -120,7 +121,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure flowmill beside other frameworks.")
     parser.add_argument("tasks", nargs="*", default=["all"], metavar="TASK",
                         choices=[*AGAINST_PEERS, "memory", "overhead", "compile", "all"],
-                        help="matmul conv train resnet memory overhead compile, or all")  # fmt: skip
+                        help="matmul conv rows train resnet memory overhead compile, or all")  # fmt: skip
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--quick", action="store_true", help="few cases, few rounds")
     parser.add_argument("--rounds", type=int, default=6, help="blocks per framework and case")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ..algorithm import Expr, IndexLike
 from ..dtypes import bool_, int64
-from .expressions import Expressions, Operand
+from .dimensions import Operand
+from .expressions import Expressions
 from .kernel.ir import Buffer
 from .llvm_text import Scope, splat_constant
 

@@ -18,7 +18,8 @@ from ..dims import Dim, Sym, as_sym, bounds, ceildiv, substitute
 from ..dtypes import bool_, int64
 from ..errors import InternalError
 from .bounds import CheckedExpressions
-from .expressions import Expressions, Lanes, Operand
+from .dimensions import Lanes, Operand
+from .expressions import Expressions
 from .kernel.frame import INDEX_BITS
 from .kernel.ir import (
     Alloc,

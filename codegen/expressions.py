@@ -22,10 +22,10 @@ from ..algorithm import (
     Var,
     children,
 )
-from ..dims import Atom, Dim, DimExpr, Op, Sym, bounds, coefficient, free_symbols, substitute
-from ..dtypes import DType, bool_, float32, int64
+from ..dims import Atom, Dim, DimExpr, Sym, coefficient, free_symbols, substitute
+from ..dtypes import DType, bool_, float32, int32, int64
 from ..errors import InternalError
-from .arithmetic import Arithmetic
+from .dimensions import Dimensions, Lanes, Operand, dim_of
 from .kernel.ir import Buffer
 from .llvm_text import (
     FunctionText,
@@ -40,211 +40,55 @@ ZEROS = "@flowmill_zeros"  # constant memory that masked-off scalar accesses rea
 ZERO_BYTES = 1024
 
 
-@dataclass
-class Lanes:
-    """The enclosing vector loop: its index symbol, lane count, and mask of active lanes."""
-
-    sym: Sym
-    count: int
-    active: str | None
-
-
 @dataclass(frozen=True)
-class Operand:
-    """An SSA value: `text` is its name or literal; lanes is 1 for a scalar."""
+class Uses:
+    """What the value of an expression depends on: buffers it loads from, symbols in its indices,
+    values that were named (a name may stand for another one in the next block)."""
 
-    text: str
-    lanes: int
+    buffers: frozenset[str]
+    symbols: frozenset[Sym]
+    names: frozenset[str]
 
 
-class Expressions(Arithmetic):
+class Expressions(Dimensions):
     """Evaluates expressions within a function under construction."""
 
     def __init__(self, out: FunctionText, buffers: dict[str, Buffer]) -> None:
         super().__init__(out)
         self.buffers = buffers
         self.pointers: dict[str, str] = {}
-        self.level: dict[Sym, int] = {}  # scope in which a symbol's value exists
-        self.values: dict[Sym, str] = {}
-        self.constants: dict[Sym, int] = {}  # symbols of unrolled loops
         self.lets: dict[str, tuple[Operand, int]] = {}
         self.registers: dict[str, dict[tuple[int, ...], Operand]] = {}
         self.versions: dict[str, int] = {}  # of what is stored to, for reuse of what was read
-        self.lanes: Lanes | None = None
-        self._sources: dict[Expr, frozenset[str]] = {}
+        self._uses: dict[Expr, Uses] = {}
         self._varying: dict[Expr, bool] = {}
-        self._symbols: dict[Expr, frozenset[Sym]] = {}
-
-    # --- dims -------------------------------------------------------------------------------
-
-    def fixed(self, d: Dim) -> Dim:
-        """`d` with the symbols of unrolled loops replaced by their values."""
-        return substitute(d, self.constants)
-
-    def dim_level(self, d: Dim) -> int:
-        """The outermost scope in which `d` can be computed."""
-        return max((self.level[s] for s in free_symbols(d)), default=0)
-
-    def dim(self, d: Dim) -> str:
-        """`d` as an i64, computed in the outermost possible scope. Lane-free."""
-        d = self.fixed(d)
-        if isinstance(d, int):
-            return str(d)
-        return self._dim(d, self.dim_level(d))
-
-    def _dim(self, d: DimExpr, at: int) -> str:
-        key = ("dim", d)
-        known = self.out.scopes[at].known.get(key)
-        if known is None:
-            total: str | None = None
-            for m, c in d.terms:
-                term: str | None = None
-                for atom in m:
-                    text = self._atom(atom, at)
-                    term = text if term is None else self._int("mul nsw", term, text, at)
-                if term is None:
-                    term = str(c)
-                elif c != 1:
-                    term = self._int("mul nsw", term, str(c), at)
-                total = term if total is None else self._int("add nsw", total, term, at)
-            known = total or "0"
-            self.out.scopes[at].known[key] = known
-        return known
-
-    def _int(self, op: str, a: str, b: str, at: int) -> str:
-        return self.out.emit(f"{op} i64 {a}, {b}", at)
-
-    def _atom(self, atom: object, at: int) -> str:
-        if isinstance(atom, Sym):
-            return self.values[atom]
-        if not isinstance(atom, Op):
-            raise InternalError(f"unknown atom {atom!r}")
-        a = self.dim(atom.a)
-        b = self.dim(atom.b)
-        if atom.kind in ("min", "max"):
-            test = self._int(f"icmp {'slt' if atom.kind == 'min' else 'sgt'}", a, b, at)
-            return self.out.emit(f"select i1 {test}, i64 {a}, i64 {b}", at)
-        least, _ = bounds(atom.b)
-        if least is None or least < 1:  # a size may be 0: nothing is then done with the quotient
-            some = self._int("icmp sgt", b, "0", at)
-            b = self.out.emit(f"select i1 {some}, i64 {b}, i64 1", at)
-        low, _ = bounds(atom.a)
-        if low is not None and low >= 0:
-            return self._int("udiv" if atom.kind == "floordiv" else "urem", a, b, at)
-        rest = self._int("srem", a, b, at)
-        negative = self._int("icmp slt", rest, "0", at)
-        if atom.kind == "mod":
-            lifted = self._int("add", rest, b, at)
-            return self.out.emit(f"select i1 {negative}, i64 {lifted}, i64 {rest}", at)
-        quotient = self._int("sdiv", a, b, at)
-        less = self._int("sub", quotient, "1", at)
-        return self.out.emit(f"select i1 {negative}, i64 {less}, i64 {quotient}", at)
-
-    def dim_lanes(self, d: Dim) -> Operand:
-        """`d` for every lane, or a scalar where lanes agree."""
-        d = self.fixed(d)
-        lanes = self.lanes
-        if lanes is None or lanes.sym not in free_symbols(d):
-            return Operand(self.dim(d), 1)
-        k = coefficient(d, lanes.sym)
-        n = lanes.count
-        if isinstance(k, int) and isinstance(d, DimExpr):
-            ramp = ", ".join(f"i64 {i * k}" for i in range(n))
-            base = self.splat(Operand(self.dim(d - k * _dim_of(lanes.sym)), 1), int64)
-            return Operand(self.out.emit(f"add <{n} x i64> {base}, <{ramp}>"), n)
-        total: Operand | None = None
-        assert isinstance(d, DimExpr)
-        for m, c in d.terms:
-            term = Operand(splat_constant(str(c), "i64", n), n)
-            for atom in m:
-                factor = self._atom_lanes(atom)
-                term = Operand(self.out.emit(f"mul <{n} x i64> {term.text}, {factor}"), n)
-            total = term if total is None else Operand(
-                self.out.emit(f"add <{n} x i64> {total.text}, {term.text}"), n)  # fmt: skip
-        assert total is not None
-        return total
-
-    def _atom_lanes(self, atom: object) -> str:
-        assert self.lanes is not None
-        n = self.lanes.count
-        one = DimExpr((((atom,), 1),))  # type: ignore[arg-type]
-        if self.lanes.sym not in free_symbols(one) or isinstance(atom, Sym):
-            return self.splat(self.dim_lanes(one), int64)
-        assert isinstance(atom, Op)
-        a, b = (self.splat(self.dim_lanes(x), int64) for x in (atom.a, atom.b))
-        emit = self.out.emit
-        if atom.kind in ("min", "max"):
-            test = emit(f"icmp {'slt' if atom.kind == 'min' else 'sgt'} <{n} x i64> {a}, {b}")
-            return emit(f"select <{n} x i1> {test}, <{n} x i64> {a}, <{n} x i64> {b}")
-        least, _ = bounds(self.fixed(atom.b))
-        if least is None or least < 1:
-            ones = splat_constant("1", "i64", n)
-            some = emit(f"icmp sgt <{n} x i64> {b}, zeroinitializer")
-            b = emit(f"select <{n} x i1> {some}, <{n} x i64> {b}, <{n} x i64> {ones}")
-        low, high = bounds(self.fixed(atom.a))
-        if low is not None and low >= 0:
-            op = "udiv" if atom.kind == "floordiv" else "urem"
-            if high is not None and high < 1 << 31:  # 32-bit division by a constant is a multiply
-                narrow = [emit(f"trunc <{n} x i64> {x} to <{n} x i32>") for x in (a, b)]
-                small = emit(f"{op} <{n} x i32> {narrow[0]}, {narrow[1]}")
-                return emit(f"zext <{n} x i32> {small} to <{n} x i64>")
-            return emit(f"{op} <{n} x i64> {a}, {b}")
-        rest = emit(f"srem <{n} x i64> {a}, {b}")
-        negative = emit(f"icmp slt <{n} x i64> {rest}, zeroinitializer")
-        if atom.kind == "mod":
-            lifted = emit(f"add <{n} x i64> {rest}, {b}")
-            return emit(f"select <{n} x i1> {negative}, <{n} x i64> {lifted}, <{n} x i64> {rest}")
-        quotient = emit(f"sdiv <{n} x i64> {a}, {b}")
-        step = emit(f"sext <{n} x i1> {negative} to <{n} x i64>")
-        return emit(f"add <{n} x i64> {quotient}, {step}")
 
     # --- helpers ----------------------------------------------------------------------------
-
-    def splat(self, x: Operand, dtype: DType) -> str:
-        """x with one element per lane of the enclosing vector loop."""
-        if self.lanes is None or x.lanes == self.lanes.count:
-            return x.text
-        n = self.lanes.count
-        element = value_type(dtype)
-        if not x.text.startswith("%"):
-            return splat_constant(x.text, element, n)
-        key = ("splat", x.text, n)
-        for scope in reversed(self.out.scopes):
-            if key in scope.known:
-                return scope.known[key]
-        one = self.out.emit(f"insertelement <{n} x {element}> poison, {element} {x.text}, i64 0")
-        made = self.out.emit(f"shufflevector <{n} x {element}> {one}, <{n} x {element}> poison, "
-                             f"<{n} x i32> zeroinitializer")  # fmt: skip
-        self.out.scope.known[key] = made
-        return made
 
     def changed(self, *names: str) -> None:
         """Notes that buffers may hold something else from here on."""
         for name in names:
             self.versions[name] = self.versions.get(name, -1) + 1
 
-    def sources(self, e: Expr) -> frozenset[str]:
-        """Buffers `e` loads from."""
-        found = self._sources.get(e)
+    def uses(self, e: Expr) -> Uses:
+        """What `e` depends on."""
+        found = self._uses.get(e)
         if found is None:
-            mine = {e.buffer} if isinstance(e, Load | LaneReduce) else set()
-            found = frozenset(mine.union(*(self.sources(c) for c in children(e))))
-            self._sources[e] = found
-        return found
-
-    def symbols(self, e: Expr) -> frozenset[Sym]:
-        """Symbols in the indices of `e`."""
-        found = self._symbols.get(e)
-        if found is None:
-            mine: frozenset[Sym] = frozenset()
+            below = [self.uses(c) for c in children(e)]
+            symbols: frozenset[Sym] = frozenset()
             if isinstance(e, Index):
-                mine = free_symbols(e.dim)
+                symbols = free_symbols(e.dim)
             elif isinstance(e, Load | LaneReduce):
                 for i in e.indices:
                     if not isinstance(i, Expr):
-                        mine |= free_symbols(i)
-            found = frozenset(mine.union(*(self.symbols(c) for c in children(e))))
-            self._symbols[e] = found
+                        symbols |= free_symbols(i)
+            buffers = {e.buffer} if isinstance(e, Load | LaneReduce) else set()
+            names = {e.name} if isinstance(e, Var) else set()
+            found = self._uses[e] = Uses(
+                frozenset(buffers.union(*(u.buffers for u in below))),
+                frozenset(symbols.union(*(u.symbols for u in below))),
+                frozenset(names.union(*(u.names for u in below))),
+            )
         return found
 
     def varies(self, e: Expr) -> bool:
@@ -285,19 +129,19 @@ class Expressions(Arithmetic):
             return self.lets[e.name][0]
         if isinstance(e, Load) and self.buffers[e.buffer].space == "register":
             return self._register(e)
-        versions = tuple((b, self.versions[b]) for b in sorted(self.sources(e))
-                         if b in self.versions)  # fmt: skip
-        used = self.symbols(e)
-        unrolled = tuple((s, v) for s, v in self.constants.items() if s in used)
+        uses = self.uses(e)
+        versions = tuple((b, self.versions[b]) for b in sorted(uses.buffers) if b in self.versions)
+        unrolled = tuple((s, v) for s, v in self.constants.items() if s in uses.symbols)
+        named = tuple(self.lets[x][0].text for x in sorted(uses.names))
         varies = self.lanes is not None and self.varies(e)
-        key = (e, versions, unrolled, self.lanes.count if self.lanes and varies else 1)
+        key = (e, versions, unrolled, named, self.lanes.count if self.lanes and varies else 1)
         for scope in reversed(self.out.scopes):
             found = scope.known.get(key)
             if found is not None:
-                return Operand(found, key[3])
+                return Operand(found, key[4])
         made = self._compute(e)
-        if made.lanes != key[3]:
-            made = Operand(self.splat(made, e.dtype), key[3])
+        if made.lanes != key[4]:
+            made = Operand(self.splat(made, e.dtype), key[4])
         self.out.scope.known[key] = made.text
         return made
 
@@ -344,6 +188,8 @@ class Expressions(Arithmetic):
         return Operand(self.integer_op(e, args, dtype, t, n), n)
 
     def _cast(self, source: Expr, to: DType) -> Operand:
+        if isinstance(source, Index) and to == int32:
+            return self.dim_lanes(source.dim, to)
         n = self._lane_count(source)
         x = self._as(source, n)
         return Operand(self.convert(x, source.dtype, to, n), n)
@@ -377,7 +223,7 @@ class Expressions(Arithmetic):
     def register_key(self, indices: tuple[IndexLike, ...]) -> tuple[int, ...]:
         """The constant part of a register access: the lane index, if present, is dropped."""
         fixed = [self.fixed(i) for i in indices if not isinstance(i, Expr)]
-        if self.lanes is not None and fixed and fixed[-1] == _dim_of(self.lanes.sym):
+        if self.lanes is not None and fixed and fixed[-1] == dim_of(self.lanes.sym):
             fixed = fixed[:-1]
         return tuple(_number(i) for i in fixed)
 
@@ -537,10 +383,6 @@ class Expressions(Arithmetic):
 
 def _suffix(memory: str) -> str:
     return {"half": "f16", "float": "f32", "double": "f64"}.get(memory, memory)
-
-
-def _dim_of(s: Sym) -> DimExpr:
-    return DimExpr((((s,), 1),))
 
 
 def _number(d: Dim) -> int:

@@ -12,31 +12,28 @@ groups free of cycles without any search.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..algorithm import Apply, Compute, Expr, Load, walk
 from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
-from ..graph.ops.base import Operand
-from ..graph.ops.effects import EnsureShape
-from ..graph.ops.fused import Fused
-from ..graph.ops.linalg import Matmul
-from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
-from ..graph.ops.source import Constant, Input, Variable
+from ..graph.ops.fused import Fused, ReduceBlocks
+from ..graph.ops.source import Input
+from .cost import heavy
+from .reading import Reading
+from .rows import Decision, RowGroups
 from .special import KERNELS
 from .steady import steady_nodes
 
-_SOURCES = (Input, Variable)
 _SMALL = 64  # results of at most so many elements are computed as early as possible
-_HEAVY = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "expm1", "log1p",
-                    "tan", "asin", "acos", "atan", "sinh", "cosh", "softplus", "exp2", "log2"})  # fmt: skip
 
 
 @dataclass(eq=False)
 class Group:
-    """Nodes that become one kernel. `first` and `last` are places in the order."""
+    """Nodes that become one kernel. `first` and `last` are places in the order. What reads them
+    joins the kernel, unless it is `special` or `rows`."""
 
     nodes: list[Node]
     first: int
@@ -44,15 +41,7 @@ class Group:
     anchor: Node
     reduces: bool
     special: bool = False
-    virtual: list[Node] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Why something was fused or was not."""
-
-    node: Node
-    text: str
+    rows: bool = False
 
 
 class Fuse:
@@ -62,68 +51,27 @@ class Fuse:
         self.function = function
         self.enabled = enabled
         self.decisions: list[Decision] = []
-        self._computes: dict[Node, Compute] = {}
         self.groups: list[Group] = []
         self.group_of: dict[Node, Group] = {}
-        self.users: dict[Value, list[Node]] = {}
-        self.kept: set[Value] = set(function.roots())
-        self.looked_up: set[Value] = set()
+        self.reading = Reading(function)
         self.steady = steady_nodes(function)
 
     def run(self) -> Function:
-        order = early_order(self.function)
-        self.place = {n: k for k, n in enumerate(order)}
-        self.looked_up = {v for n in order if not self.is_source(n) for v in self.looks_up(n)}
-        for n in order:
-            for v in dict.fromkeys(n.inputs):
-                self.users.setdefault(v, []).append(n)
-            if n.op.name in KERNELS:
-                self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
-        for n in order:
-            if not self.is_source(n) and not self.is_virtual(n):
+        rows = RowGroups(self.reading, early_order(self.function))
+        if self.enabled:
+            rows.run()
+        self.decisions += rows.decisions
+        self.place = rows.place
+        for n in rows.order:
+            if n in self.group_of or self.reading.is_source(n) or self.reading.is_virtual(n):
+                continue
+            if n in rows.group_of:
+                members = rows.group_of[n]
+                last = self.place[members[-1]]
+                self.add(Group(list(members), self.place[n], last, n, reduces=True, rows=True))
+            else:
                 self.assign(n)
-        return self.rebuild(order)
-
-    # --- properties of nodes ----------------------------------------------------------------
-
-    def is_source(self, n: Node) -> bool:
-        return isinstance(n.op, _SOURCES) or (isinstance(n.op, Constant) and
-                                              n.op.data.array.size != 1)  # fmt: skip
-
-    def is_virtual(self, n: Node) -> bool:
-        """Read through, never computed: unless the graph asks for the value itself, or it is read
-        where other values say."""
-        if any(v in self.kept or v in self.looked_up for v in n.outputs):
-            return False
-        if isinstance(n.op, Constant):
-            return n.op.data.array.size == 1
-        if isinstance(n.op, Transpose):
-            return self.only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf | EnsureShape)
-
-    def looks_up(self, n: Node) -> list[Value]:
-        """The operands that `n` reads at indices which depend on data."""
-        if n.op.name in KERNELS or not n.op.has("compute"):
-            return []
-        return [n.inputs[int(x.buffer)] for x in walk(self.compute(n).value)
-                if isinstance(x, Load) and any(isinstance(i, Expr) for i in x.indices)]  # fmt: skip
-
-    def only_left_factor(self, n: Node) -> bool:
-        """Whether a transpose is read by matrix products alone, on their left: single elements
-        are taken from there, in any order."""
-        users = self.users.get(n.outputs[0], [])
-        return bool(users) and all(
-            isinstance(u.op, Matmul) and u.inputs[0] is n.outputs[0] is not u.inputs[1]
-            for u in users
-        )
-
-    def compute(self, n: Node) -> Compute:
-        found = self._computes.get(n)
-        if found is None:
-            xs = [Operand(k, TensorType(v.dtype, v.shape)) for k, v in enumerate(n.inputs)]
-            found = n.op.compute(TensorType(n.types[0].dtype, n.types[0].shape), *xs)
-            self._computes[n] = found
-        return found
+        return self.rebuild(rows.order)
 
     def decline(self, n: Node, why: str) -> bool:
         self.decisions.append(Decision(n, why))
@@ -137,7 +85,7 @@ class Fuse:
         if n.op.name in KERNELS:
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
-        reduces = self.compute(n).combine is not None
+        reduces = self.reading.compute(n).combine is not None
         if not self.enabled:
             self.add(Group([n], at, at, n, reduces))
             return
@@ -162,26 +110,14 @@ class Fuse:
 
     def producers(self, n: Node) -> list[Value]:
         """Computed values `n` reads, reductions first: joining those saves most."""
-        found = [v for v in dict.fromkeys(self.through(n)) if v.node in self.group_of]
+        found = [v for v in dict.fromkeys(self.reading.through(n)) if v.node in self.group_of]
         return sorted(found, key=lambda v: not self.group_of[v.node].reduces)
-
-    def through(self, n: Node) -> list[Value]:
-        """The values `n` reads once virtual nodes are read through."""
-        out: list[Value] = []
-        stack = list(reversed(n.inputs))
-        while stack:
-            v = stack.pop()
-            if self.is_virtual(v.node):
-                stack.extend(reversed(v.node.inputs))
-            else:
-                out.append(v)
-        return out
 
     def outside_ready(self, n: Node, g: Group) -> bool:
         """Whether all that `n` reads from outside `g` is complete before `g` begins, or can be
         computed within `g`; what can is moved there."""
         late: list[Group] = []
-        for v in self.through(n):
+        for v in self.reading.through(n):
             other = self.group_of.get(v.node)
             if other is not None and other is not g and other.last >= g.first:
                 late.append(other)
@@ -199,14 +135,14 @@ class Fuse:
         if other.reduces or other.special or a.shape != b.shape or a.type.layout != b.type.layout:
             return False
         for m in other.nodes:
-            for v in self.through(m):
+            for v in self.reading.through(m):
                 source = self.group_of.get(v.node)
                 if source is g:
                     return False
                 if source is not None and source is not other and source.last >= g.first:
                     return False
             for v in m.outputs:
-                readers = (self.group_of.get(u) for u in self.final_users(v))
+                readers = (self.group_of.get(u) for u in self.reading.final_users(v))
                 if any(r is not None and r is not other and r is not g for r in readers):
                     return False
         return True
@@ -224,6 +160,8 @@ class Fuse:
         g = self.group_of[v.node]
         if g.special:
             return self.decline(n, f"{v.node!r} has a kernel of its own")
+        if g.rows:
+            return False  # why it is no member is on record
         if g.reduces and g.anchor in self.steady and n not in self.steady:
             return self.decline(n, f"{v.node!r} need not be computed at every run")
         anchor = g.anchor.outputs[0]
@@ -232,7 +170,7 @@ class Fuse:
             return self.decline(n, f"shape or layout differs from {g.anchor!r}")
         if not self.reads_in_place(n, g):
             return self.decline(n, f"reads {v.node!r} at other elements than its own")
-        if not all(self.reads_in_place(n, other) for x in self.through(n)
+        if not all(self.reads_in_place(n, other) for x in self.reading.through(n)
                    if (other := self.group_of.get(x.node)) is not None
                    and other is not g and other.last >= g.first):  # fmt: skip
             return self.decline(n, "an operand computed later is read at other elements")
@@ -242,7 +180,7 @@ class Fuse:
 
     def reads_in_place(self, n: Node, g: Group) -> bool:
         """Whether `n` reads members of `g` only at the element it makes."""
-        c = self.compute(n)
+        c = self.reading.compute(n)
         own = tuple(a.index for a in c.axes)
         for x in walk(c.value):
             if not isinstance(x, Load):
@@ -255,7 +193,7 @@ class Fuse:
                     return False
                 if v.shape != g.anchor.outputs[0].shape:
                     return False
-            elif self.is_virtual(v.node) and self.reaches(v, g):
+            elif self.reading.is_virtual(v.node) and self.reaches(v, g):
                 return False
         return True
 
@@ -266,7 +204,7 @@ class Fuse:
             x = stack.pop()
             if self.group_of.get(x.node) is g:
                 return True
-            if self.is_virtual(x.node):
+            if self.reading.is_virtual(x.node):
                 stack.extend(x.node.inputs)
         return False
 
@@ -277,12 +215,12 @@ class Fuse:
         if p is g or p.reduces or p.special:
             return
         live = [x for m in p.nodes for x in m.outputs
-                if x in self.kept or any(self.group_of.get(u) is not p
-                                         for u in self.final_users(x))]  # fmt: skip
-        if live != [v] or v in self.kept or set(self.final_users(v)) != {n}:
+                if x in self.reading.kept or any(self.group_of.get(u) is not p
+                                         for u in self.reading.final_users(x))]  # fmt: skip
+        if live != [v] or v in self.reading.kept or set(self.reading.final_users(v)) != {n}:
             self.decline(n, f"{v.node!r} has other readers")
             return
-        c = self.compute(n)
+        c = self.reading.compute(n)
         reads = product([a.extent for a in (*c.axes, *c.reduce_axes)])
         if not self.about_once(reads, v.type.size, p, c, n, v):
             self.decline(n, f"elements of {v.node!r} are read several times")
@@ -302,25 +240,14 @@ class Fuse:
             return False  # a contraction reads its operands many times
         if c.combine is None and n.op.name == "transpose":
             return False  # a transpose in registers beats strided reading
+        if isinstance(n.op, ReduceBlocks):
+            return True  # the last block may be shorter than the others
         budget = size if self.heavy(p) else size * 2
         low, _ = bounds(budget - reads)
         return (low is not None and low >= 0) or reads == size
 
     def heavy(self, p: Group) -> bool:
-        return any(isinstance(x, Apply) and x.fn in _HEAVY
-                   for m in p.nodes for x in walk(self.compute(m).value))  # fmt: skip
-
-    def final_users(self, v: Value) -> list[Node]:
-        """Nodes that read `v`, directly or through virtual nodes."""
-        out: list[Node] = []
-        stack = list(self.users.get(v, []))
-        while stack:
-            u = stack.pop()
-            if self.is_virtual(u):
-                stack.extend(self.users.get(u.outputs[0], []))
-            else:
-                out.append(u)
-        return out
+        return any(heavy(self.reading.compute(m).value) for m in p.nodes)
 
     # --- the new function -------------------------------------------------------------------
 
@@ -329,7 +256,7 @@ class Fuse:
         interner = self.function.roots()[0].node.owner if self.function.roots() else Interner()
         new: dict[Value, Value] = {}
         for n in order:
-            if self.is_source(n):
+            if self.reading.is_source(n):
                 for v in n.outputs:
                     new[v] = v
         for g in self.in_order():
@@ -350,7 +277,7 @@ class Fuse:
             stack = [root]
             while stack:
                 g = stack[-1]
-                sources = {id(s): s for n in g.nodes for v in self.through(n)
+                sources = {id(s): s for n in g.nodes for v in self.reading.through(n)
                            if (s := self.group_of.get(v.node)) is not None and s is not g}  # fmt: skip
                 waiting = [s for k, s in sources.items() if k not in out]
                 if len(stack) > len(self.groups):
@@ -367,8 +294,8 @@ class Fuse:
         if g.special:
             return list(g.anchor.outputs)
         used = [v for n in g.nodes for v in n.outputs
-                if v in self.kept or any(self.group_of.get(u) is not g
-                                         for u in self.final_users(v))]  # fmt: skip
+                if v in self.reading.kept or any(self.group_of.get(u) is not g
+                                                 for u in self.reading.final_users(v))]  # fmt: skip
         anchor = g.anchor.outputs[0]
         return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
 
@@ -381,7 +308,7 @@ class Fuse:
         def inner_value(v: Value) -> Value:
             found = inside.get(v)
             if found is None:
-                if self.group_of.get(v.node) is g or self.is_virtual(v.node):
+                if self.group_of.get(v.node) is g or self.reading.is_virtual(v.node):
                     args = tuple(inner_value(i) for i in v.node.inputs)
                     made = inner.node(v.node.op, args, v.node.loc, v.node.types[0].layout)
                     made.locs = v.node.locs
@@ -400,20 +327,14 @@ class Fuse:
         results = self.results(g)
         if not results:
             return
-        body = Function(g.anchor.op.name, tuple(inner_inputs),
+        name = "rows" if g.rows else g.anchor.op.name
+        body = Function(name, tuple(inner_inputs),
                         tuple((f"y{k}", inside[v]) for k, v in enumerate(results)))  # fmt: skip
         node = interner.node(Fused(body), tuple(outer_inputs), g.anchor.loc)
         locs = dict.fromkeys(loc for n in g.nodes for loc in n.locs)
         node.locs = tuple(locs)
         for v, made in zip(results, node.outputs):
             new[v] = made
-
-
-def memory_of(v: Value) -> Value:
-    """What a kernel of an op's own reads for an operand: memory knows no shapes."""
-    while isinstance(v.node.op, Reshape):
-        v = v.node.inputs[0]
-    return v
 
 
 def _input(inner: Interner, k: int, type: TensorType, source: Node) -> Value:

@@ -11,8 +11,19 @@ from dataclasses import dataclass, replace
 
 from ..algorithm import Expr, Index, LaneReduce, Load, Var, rebuild, walk
 from ..codegen.kernel.ir import For, Kind, Stmt
-from ..dims import Dim, DimExpr, Sym, as_sym, bounds, coefficient, free_symbols, substitute, sym
-from .lower import Lowered, Output, Stage, StageCheck
+from ..dims import (
+    Dim,
+    DimExpr,
+    Op,
+    Sym,
+    as_sym,
+    bounds,
+    coefficient,
+    free_symbols,
+    substitute,
+    sym,
+)
+from .stages import Lowered, Output, Stage, StageCheck
 
 
 class Names:
@@ -84,8 +95,29 @@ def flat(indices: Sequence[object], shape: Sequence[Dim]) -> Dim:
     return out
 
 
+def lane_stride(offset: Dim, a: LoopAxis) -> Dim | None:
+    """Elements between neighbours along `a`; along packed panels, neighbours within one panel."""
+    block = packed_block(offset, a)
+    if block is None:
+        return coefficient(offset, a.sym)
+    panel, inside = sym("panel", 0), sym("inside", 0, block - 1)
+    return coefficient(substitute(offset, {a.sym: panel * block + inside}), as_sym(inside))
+
+
+def packed_block(offset: Dim, a: LoopAxis) -> int | None:
+    """The panel width if `offset` takes the index of `a` modulo it."""
+    if isinstance(offset, DimExpr):
+        for m, _ in offset.terms:
+            for atom in m:
+                if isinstance(atom, Op) and atom.kind == "mod" and isinstance(atom.b, int):
+                    if a.sym in free_symbols(atom.a):
+                        return atom.b
+    return None
+
+
 def _expressions(stage: Stage) -> list[Expr]:
     out = [o.value for o in stage.outputs]
+    out += [p.value for p in stage.row.parts] if stage.row is not None else []
     out += [i for o in stage.outputs for i in o.indices if isinstance(i, Expr)]
     out += [c.cond for c in stage.checks]
     return out if stage.term is None else [stage.term, *out]
@@ -107,7 +139,7 @@ def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
             s = a.sym
             new = names.fresh(stem, s.lo, s.hi)
             values[s] = new
-            kept.append(LoopAxis(new, a.extent))
+            kept.append(LoopAxis(new, substitute(a.extent, values)))
         lists.append(kept)
     nest = Nest(tuple(lists[0]), tuple(lists[1]), substituted(stage, values), shapes, names)
     return merged(nest)
@@ -141,6 +173,8 @@ def substituted(stage: Stage, values: dict[Sym, Dim]) -> Stage:
                    go(o.value)) for o in stage.outputs),
         checks=tuple(StageCheck(c.code, go(c.cond), dim(c.index), c.node)
                      for c in stage.checks),
+        row=None if stage.row is None else replace(stage.row, parts=tuple(
+            replace(p, value=go(p.value)) for p in stage.row.parts)),
     )  # fmt: skip
 
 
@@ -159,8 +193,12 @@ def merged(nest: Nest) -> Nest:
             values: dict[Sym, Dim] = {p.sym: index // q.extent, q.sym: index % q.extent}
             joined = (*axes[:k], LoopAxis(index, extent), *axes[k + 2 :])
             nest = replace(nest, stage=substituted(nest.stage, values))
-            nest = replace(nest, axes=joined) if which == "axes" else replace(
-                nest, reduce_axes=joined)  # fmt: skip
+            if which == "axes":
+                shorter = tuple(LoopAxis(a.index, substitute(a.extent, values))
+                                for a in nest.reduce_axes)  # fmt: skip
+                nest = replace(nest, axes=joined, reduce_axes=shorter)
+            else:
+                nest = replace(nest, reduce_axes=joined)
     return nest
 
 

@@ -26,7 +26,8 @@ from ..graph.ops.effects import Print
 from ..graph.ops.fused import Fused, Relayout
 from ..graph.ops.source import Constant, Input, Variable
 from ..target import Target
-from .lower import Lowered
+from .row_plan import may_overwrite
+from .stages import Lowered
 
 ALIGN = 64
 FOREVER = (0, 1 << 30)  # a lifetime that meets every other
@@ -356,11 +357,13 @@ def overwrites(w: Work, read: int, written: int) -> bool:
         return False
     stage = low.stages[0]
     source, target = f"x{read}", f"y{written}"
-    place = next(o.indices for o in stage.outputs if o.buffer == target)
     shapes = {b.name: b.type.physical_shape for b in low.buffers}
     types = {b.name: b.type for b in low.buffers}
     if shapes[source] != shapes[target] or types[source].dtype.bits != types[target].dtype.bits:
         return False
+    if stage.row is not None:
+        return may_overwrite(stage, source, target)
+    place = next(o.indices for o in stage.outputs if o.buffer == target)
     if stage.term is not None and _reads(stage.term, source):
         return False
     for o in stage.outputs:

@@ -13,10 +13,12 @@ from ..dims import Dim, DimExpr, Sym, free_symbols
 from ..dtypes import int64
 from ..errors import InternalError
 from ..target import Target
+from .lanes import accumulate
 from .loops import Nest, index_dims, loop, nest_of
-from .lower import Lowered, StageCheck
-from .schedule_map import element, schedule_map
-from .schedule_reduce import accumulate, checked, finish, schedule_reduction
+from .schedule_map import checked, element, finish, schedule_map
+from .schedule_reduce import schedule_reduction
+from .schedule_row import naive_row, schedule_row
+from .stages import Lowered, StageCheck
 
 
 def schedule(lowered: Lowered, target: Target, name: str) -> tuple[Kernel, tuple[StageCheck, ...]]:
@@ -25,8 +27,12 @@ def schedule(lowered: Lowered, target: Target, name: str) -> tuple[Kernel, tuple
     checks: list[StageCheck] = []
     for stage in lowered.stages:
         nest = nest_of(lowered, stage)
-        made = schedule_map(nest, target) if stage.combine is None else schedule_reduction(
-            nest, target)  # fmt: skip
+        if stage.row is not None:
+            made = schedule_row(nest, target)
+        elif stage.combine is None:
+            made = schedule_map(nest, target)
+        else:
+            made = schedule_reduction(nest, target)
         body += once(nest, made)
         checks += stage.checks
     return kernel(lowered, name, body), tuple(checks)
@@ -52,6 +58,8 @@ def once(nest: Nest, body: list[Stmt]) -> list[Stmt]:
 
 def _naive(nest: Nest) -> list[Stmt]:
     stage = nest.stage
+    if stage.row is not None:
+        return naive_row(nest)
     if stage.combine is None:
         inner = element(nest, {})
     elif stage.term is not None and stage.result is not None:

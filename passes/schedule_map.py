@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from ..algorithm import Const, Expr, IndexLike, Load, Var, rebuild
 from ..codegen.kernel.ir import Alloc, Buffer, Call, Fail, Let, Stmt, Store
-from ..dims import Dim, DimExpr, Sym, bounds, coefficient, substitute
+from ..dims import Dim, DimExpr, Sym, bounds, coefficient, free_symbols, substitute
 from ..target import Target
-from .loops import LoopAxis, Nest, flat, loop, shared_loops, tiled
+from .loops import LoopAxis, Nest, bind, flat, index_dims, loop, shared_loops, tiled
+from .stages import StageCheck
 
 
 def schedule_map(nest: Nest, target: Target) -> list[Stmt]:
@@ -50,6 +51,39 @@ def element(nest: Nest, values: dict[Sym, Dim]) -> list[Stmt]:
         for o in nest.stage.outputs
     ]  # fmt: skip
     return out + stored(stores)
+
+
+def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
+    """Checks and outputs for one finished result."""
+    out: list[Stmt] = []
+    for k, c in enumerate(nest.stage.checks):
+        if not _within(nest, c):
+            out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
+    stores = [
+        (o.buffer,
+         tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
+               for i in o.indices),
+         bind(o.value, result, values))
+        for o in nest.stage.outputs
+    ]  # fmt: skip
+    return out + stored(stores)
+
+
+def checked(nest: Nest, values: dict[Sym, Dim]) -> list[Stmt]:
+    """The checks that come with every term."""
+
+    def dim(d: Dim) -> Dim:
+        return substitute(d, values)
+
+    return [Fail(k, rebuild(c.cond, lambda x: None, dim), dim(c.index))
+            for k, c in enumerate(nest.stage.checks) if _within(nest, c)]  # fmt: skip
+
+
+def _within(nest: Nest, check: StageCheck) -> bool:
+    """Whether a check is about single terms: it depends on the reduction's indices."""
+    steps = {a.sym for a in nest.reduce_axes}
+    dims = [check.index, *index_dims(check.cond)]
+    return any(steps & free_symbols(d) for d in dims)
 
 
 def stored(stores: list[tuple[str, tuple[IndexLike, ...], Expr]]) -> list[Stmt]:

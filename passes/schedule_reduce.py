@@ -3,8 +3,8 @@
 - tiles: lanes are neighbouring results. A register tile of rows x vectors accumulates over all
   reduction steps, each result in order of the steps. Matrix products, convolutions, pooling and
   sums over leading axes are all this.
-- lanes: the reduction runs along memory. Sixteen virtual lanes per accumulator, four accumulators,
-  joined by a fixed tree: the same bits on every instruction set.
+- streams: of those, long ones that use each element once; see `schedule_stream`.
+- lanes: the reduction runs along memory; see `lanes`.
 - first extreme (argmax, argmin): a running best and its index, per lane or alone.
 
 Every result's additions happen in an order that depends on the reduction's shape only.
@@ -13,15 +13,13 @@ Every result's additions happen in an order that depends on the reduction's shap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..algorithm import (
     REDUCTION_START,
-    Apply,
     Const,
     Expr,
     Index,
-    LaneReduce,
     Load,
     Select,
     apply,
@@ -29,34 +27,31 @@ from ..algorithm import (
     rebuild,
     walk,
 )
-from ..codegen.kernel.ir import Alloc, Buffer, Fail, Kind, Stmt, Store
+from ..codegen.kernel.ir import Alloc, Buffer, Kind, Stmt, Store
 from ..dims import (
     Dim,
     DimExpr,
-    Op,
     Sym,
-    as_sym,
     bounds,
     ceildiv,
     coefficient,
     free_symbols,
     substitute,
-    sym,
 )
 from ..dtypes import DType, int64
 from ..errors import InternalError
 from ..target import Target
 from .clip import clip
-from .loops import LoopAxis, Nest, bind, index_dims, loop, shared_loops, tiled
-from .lower import StageCheck
-from .schedule_map import stored
+from .lanes import Lanes, accumulate, accumulators, sweep
+from .loops import LoopAxis, Nest, lane_stride, loop, packed_block, shared_loops, substituted, tiled
+from .schedule_map import checked, finish
+from .schedule_stream import ACCUMULATORS, is_long, reuses, schedule_stream, streams
 from .tiles import register_tile
 
-VIRTUAL_LANES = 16
-ACCUMULATORS = 4
 MANY_ROWS, BLOCK_ROWS = 1024, 96
 PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
 FEW_STEPS = 9  # a window's positions: spelled out, so that none is divided into row and column
+PANELS = 8  # enough to share among threads
 ENOUGH_ROWS = 4  # rows that make a register tile worth while
 
 
@@ -67,6 +62,8 @@ def schedule_reduction(nest: Nest, target: Target) -> list[Stmt]:
         return _Extreme(nest, target, vector).build()
     if vector is None and nest.reduce_axes and _runs_along(nest, nest.reduce_axes[-1]):
         return lane_reduction(nest)
+    if vector is not None and streams(nest, vector, target):
+        return schedule_stream(nest, target, vector)
     return _Tiles(nest, target, vector).build()
 
 
@@ -74,26 +71,6 @@ def _runs_along(nest: Nest, a: LoopAxis) -> bool:
     """Whether every load moves by one element or none with `a`."""
     strides = [lane_stride(o, a) for _, o in nest.offsets()]
     return all(s in (0, 1) for s in strides) and 1 in strides and a.sym not in nest.opaque()
-
-
-def lane_stride(offset: Dim, a: LoopAxis) -> Dim | None:
-    """Elements between neighbours along `a`; along packed panels, neighbours within one panel."""
-    block = packed_block(offset, a)
-    if block is None:
-        return coefficient(offset, a.sym)
-    panel, inside = sym("panel", 0), sym("inside", 0, block - 1)
-    return coefficient(substitute(offset, {a.sym: panel * block + inside}), as_sym(inside))
-
-
-def packed_block(offset: Dim, a: LoopAxis) -> int | None:
-    """The panel width if `offset` takes the index of `a` modulo it."""
-    if isinstance(offset, DimExpr):
-        for m, _ in offset.terms:
-            for atom in m:
-                if isinstance(atom, Op) and atom.kind == "mod" and isinstance(atom.b, int):
-                    if a.sym in free_symbols(atom.a):
-                        return atom.b
-    return None
 
 
 def vector_axis(nest: Nest) -> LoopAxis | None:
@@ -110,15 +87,6 @@ def vector_axis(nest: Nest) -> LoopAxis | None:
         return a.extent if isinstance(a.extent, int) else 64
 
     return max(found, key=size)
-
-
-def accumulate(combine: str, acc: Expr, term: Expr) -> Expr:
-    """`combine(acc, term)`; a product added to a float accumulator is one fused operation."""
-    if combine == "add" and isinstance(term, Apply) and term.fn == "mul" and acc.dtype.is_float:
-        return Apply("fma", (*term.args, acc), acc.dtype)
-    if acc.dtype.kind == "b":
-        combine = {"add": "or", "mul": "and", "max": "or", "min": "and"}[combine]
-    return apply(combine, acc, term)  # type: ignore[no-any-return]
 
 
 def order_reduction(nest: Nest, moving: LoopAxis | None) -> list[LoopAxis]:
@@ -188,10 +156,11 @@ class _Tiles:
     def row_axis(self) -> LoopAxis | None:
         """The axis tiled in registers, so that loaded vectors are used several times: of those
         some vector operand does not move with, the innermost one that is long enough."""
-        candidates = [a for a in self.nest.axes if a is not self.vector]
+        fixed = {s for a in self.nest.reduce_axes for s in free_symbols(a.extent)}
+        candidates = [a for a in self.nest.axes if a is not self.vector and a.sym not in fixed]
         if not candidates:
             return None
-        shared = [a for a in candidates if self._reuses(a)] or candidates
+        shared = [a for a in candidates if reuses(self.nest, self.vector, a)] or candidates
 
         def size(a: LoopAxis) -> int:
             return min(a.extent, 12) if isinstance(a.extent, int) else 12
@@ -202,15 +171,8 @@ class _Tiles:
         best = max(size(a) for a in shared)
         return [a for a in shared if size(a) == best][-1]
 
-    def _reuses(self, a: LoopAxis) -> bool:
-        if self.vector is None:
-            return False
-        return any(
-            lane_stride(o, self.vector) == 1 and coefficient(o, a.sym) == 0
-            for _, o in self.nest.offsets()
-        )
-
     def tile(self) -> tuple[int, int]:
+        nest = self.nest
         rows: Dim = 1 if self.row is None else self.row.extent
         if self.vector is None:
             return (min(rows, 4) if isinstance(rows, int) else 4), 1
@@ -221,9 +183,14 @@ class _Tiles:
         block = self._packed_block()
         fixed = block // self.lanes if block else None
         mr, nv = register_tile(rows, vectors, depth, self.target, fixed, self.most_rows(rows))
-        if not any(self._reuses(a) for a in self.nest.axes if a is not self.vector):
-            nv = fixed or min(nv, 2)  # no reuse: only latency asks for several accumulators
-            mr = min(8, rows) if isinstance(rows, int) else 8
+        if not any(reuses(nest, self.vector, a) for a in nest.axes if a is not self.vector):
+            # no reuse: only latency asks for several accumulators
+            nv = fixed or min(nv, 2)
+            if is_long(nest) and isinstance(vectors, int) and not fixed:  # memory in order
+                most = vectors // PANELS if self.row is None and len(nest.axes) == 1 else vectors
+                nv = max(nv, min(most, ACCUMULATORS))
+            each = max(ACCUMULATORS // nv, 1)
+            mr = min(each, rows) if isinstance(rows, int) else each
         return mr, nv
 
     def most_rows(self, rows: Dim) -> int:
@@ -272,7 +239,7 @@ class _Tiles:
         width = self.lanes * self.nv
         extent = self.vector.extent
         panels = ceildiv(extent, width)
-        share = isinstance(panels, int) and (panels >= 8 or self._only_vector())
+        share = isinstance(panels, int) and (panels >= PANELS or self._only_vector())
         kind = "parallel" if share else "serial"
 
         def panel(start: Dim, size: int, share_inside: bool) -> list[Stmt]:
@@ -398,107 +365,33 @@ def _loads(e: Expr | None, x: Load) -> bool:
     return e is not None and x in walk(e)
 
 
-def finish(nest: Nest, result: Expr, values: dict[Sym, Dim]) -> list[Stmt]:
-    """Checks and outputs for one finished result."""
-    out: list[Stmt] = []
-    for k, c in enumerate(nest.stage.checks):
-        if not _within(nest, c):
-            out.append(Fail(k, bind(c.cond, result, values), substitute(c.index, values)))
-    stores = [
-        (o.buffer,
-         tuple(bind(i, result, values) if isinstance(i, Expr) else substitute(i, values)
-               for i in o.indices),
-         bind(o.value, result, values))
-        for o in nest.stage.outputs
-    ]  # fmt: skip
-    return out + stored(stores)
-
-
-def checked(nest: Nest, values: dict[Sym, Dim]) -> list[Stmt]:
-    """The checks that come with every term."""
-
-    def dim(d: Dim) -> Dim:
-        return substitute(d, values)
-
-    return [Fail(k, rebuild(c.cond, lambda x: None, dim), dim(c.index))
-            for k, c in enumerate(nest.stage.checks) if _within(nest, c)]  # fmt: skip
-
-
-def _within(nest: Nest, check: StageCheck) -> bool:
-    """Whether a check is about single terms: it depends on the reduction's indices."""
-    steps = {a.sym for a in nest.reduce_axes}
-    dims = [check.index, *index_dims(check.cond)]
-    return any(steps & free_symbols(d) for d in dims)
-
-
 def lane_reduction(nest: Nest) -> list[Stmt]:
-    """A reduction along memory: see the module docstring."""
+    """A reduction along memory: see `lanes`."""
     combine, result = nest.stage.combine, nest.stage.result
-    assert combine is not None and result is not None and nest.stage.term is not None
+    assert combine is not None and result is not None
     names, dtype = nest.names, result.dtype
-    *leading, last = nest.reduce_axes
-    body = lane_sum(nest, combine, dtype, leading, last)
-    body += finish(nest, Load("total", (0,), dtype), {})
-    body = [Alloc(Buffer("total", dtype, (1,), "register")), *body]
-    for k, a in enumerate(reversed(nest.axes)):
-        kind = "parallel" if k == len(nest.axes) - 1 else "serial"
-        body = [loop(kind, a.index, 0, a.extent, body)]  # type: ignore[arg-type]
-    if not nest.axes:  # a single result: one thread computes it
-        i = names.fresh("once", 0, 0)
-        body = [loop("parallel", i, 0, 1, body)]
-    return body
-
-
-def lane_sum(nest: Nest, combine: str, dtype: DType, leading: Sequence[LoopAxis],
-             last: LoopAxis) -> list[Stmt]:  # fmt: skip
-    """Statements leaving the reduction of the nest's term in register `total[0]`."""
-    names, term = nest.names, nest.stage.term
+    loops, values = shared_loops(names, nest.axes)
+    stage = substituted(nest.stage, values)
+    term = stage.term
     assert term is not None
-    n = VIRTUAL_LANES
-    length = last.extent
-    many = not isinstance(length, int) or length >= 4 * n * ACCUMULATORS
-    count = ACCUMULATORS if many else 1
-    acc = Buffer("lane_acc", dtype, (count, n), "register")
-    zero = REDUCTION_START[combine](dtype)
+    *leading, last = (replace(a, extent=substitute(a.extent, values)) for a in nest.reduce_axes)
+    lanes = Lanes("lane_acc", combine, dtype, accumulators(last.extent))
 
-    def each(start: Dim, active: Dim | None, vectors: int) -> list[Stmt]:
-        v = names.fresh("v", 0, n - 1)
-        u: Dim = names.fresh("u", 0, vectors - 1) if vectors > 1 else 0
-        at = {last.sym: start + u * n + v}
-        value = rebuild(term, lambda x: None, lambda d: substitute(d, at))
-        store: Stmt = Store("lane_acc", (u, v), accumulate(
-            combine, Load("lane_acc", (u, v), dtype), cast(value, dtype)))  # fmt: skip
-        inner: list[Stmt] = [*checked(nest, at), store]
-        if vectors > 1:
-            inner = [loop("unroll", u, 0, vectors, inner)]  # type: ignore[arg-type]
-        return [loop("vector", v, 0, n, inner, active=active)]
+    nest = replace(nest, stage=stage)
 
-    v = names.fresh("v", 0, n - 1)
-    u: Dim = names.fresh("u", 0, count - 1) if count > 1 else 0
-    clear: Stmt = Store("lane_acc", (u, v), zero)
-    clears = [clear] if count == 1 else [loop("unroll", u, 0, count, [clear])]  # type: ignore[arg-type]
-    out: list[Stmt] = [Alloc(acc), loop("vector", v, 0, n, clears)]
-    inside: list[Stmt] = []
-    done: Dim = 0
-    hi = bounds(length)[1]
-    for vectors in (count, 1) if count > 1 else (1,):
-        stop = length - length % (n * vectors)
-        if stop != done:
-            j = names.fresh("j", 0, hi)
-            inside.append(loop("serial", j, done, stop, each(j, None, vectors), n * vectors))
-        done = stop
-    if length % n != 0:
-        inside += each(done, length % n, 1)
-    for a in reversed(leading):
-        inside = [loop("serial", a.index, 0, a.extent, inside)]
-    out += inside
-    total: Expr = LaneReduce(combine, "lane_acc", (0,), dtype)
-    if count > 1:
-        parts = [LaneReduce(combine, "lane_acc", (k,), dtype) for k in range(count)]
-        total = accumulate(combine, accumulate(combine, parts[0], parts[1]),
-                           accumulate(combine, parts[2], parts[3]))  # fmt: skip
-    out.append(Store("total", (0,), total))
-    return out
+    def step(at: dict[Sym, Dim], u: Dim, v: Dim) -> list[Stmt]:
+        added = lanes.add(u, v, rebuild(term, lambda x: None, lambda d: substitute(d, at)))
+        return [*checked(nest, at), added]
+
+    body = lanes.clear(names) + sweep(names, leading, last, lanes.count, step)
+    joining, total = lanes.join(names)
+    body += [*joining, Alloc(Buffer("total", dtype, (1,), "register")), Store("total", (0,), total)]
+    body += finish(nest, Load("total", (0,), dtype), {})
+    for kind, index, extent in reversed(loops):
+        body = [loop(kind, index, 0, extent, body)]
+    if not loops:  # a single result: one thread computes it
+        body = [loop("parallel", names.fresh("once", 0, 0), 0, 1, body)]
+    return body
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """Selection: algorithms and memory layouts.
 
 In: a Function of plain row-major ops. Out: the same function with convolutions and pools in
-channels-last layout, weights packed in panels, padding and the gradients of convolutions spelled
-as explicit steps. Logical shapes and meaning never change; every change of layout is a `Relayout`
-node, folded into preparation where its operand is constant or a variable that does not change.
+channels-last layout, weights packed in panels, padding, the gradients of convolutions and the
+blocks of long reductions spelled as explicit steps. Logical shapes and meaning never change; every
+change of layout is a `Relayout` node, folded into preparation where its operand is constant or a
+variable that does not change.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from ..dims import Dim, ceildiv, product
 from ..graph.ir import Function, Layout, Node, Piece, TensorType, Value
 from ..graph.ops.base import Pointwise
 from ..graph.ops.convolution import Conv, ConvInputGrad, ConvWeightGrad
-from ..graph.ops.fused import Relayout
+from ..graph.ops.fused import ReduceBlocks, Relayout
 from ..graph.ops.integer_products import MatmulInteger
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.pooling import Pooling
+from ..graph.ops.reduce import Prod, ReduceMax, ReduceMin, Sum
 from ..graph.ops.shape import Concat, Pad, Slice, Transpose, Unslice
 from ..graph.ops.windows import Windowed
 from ..target import Target
+from .blocks import cuts
 from .steady import steady_nodes
 from .tiles import panel_vectors
 
@@ -56,7 +59,7 @@ class _Select:
 
     def run(self) -> Function:
         fn = self.function
-        if not any(isinstance(n.op, Windowed | Matmul) for n in fn.nodes()):
+        if not any(isinstance(n.op, Windowed | Matmul) or _long(n) for n in fn.nodes()):
             return fn
         for n in fn.nodes():
             owner = n.owner
@@ -115,6 +118,8 @@ class _Select:
             return (self.make(n, op, xs, last),)
         if isinstance(op, Matmul):
             return (self.matmul(n, op),)
+        if isinstance(op, Sum | ReduceMax | ReduceMin):
+            return (self.reduction(n, op),)
         if isinstance(op, Pointwise | Concat | Pad) and len(n.outputs) == 1:
             layout = self.common_layout(n)
             if layout is not None:
@@ -123,7 +128,7 @@ class _Select:
         if not n.inputs:
             return n.outputs
         moved = isinstance(op, Slice | Unslice) or not op.has("compute")
-        reads_any = not moved and op.name in ("sum", "reduce_max", "reduce_min", "prod")
+        reads_any = not moved and isinstance(op, Prod)
         xs = tuple(self.new[v] if reads_any else self.plain(v) for v in n.inputs)
         if all(a is b for a, b in zip(xs, n.inputs)):
             return n.outputs
@@ -244,6 +249,23 @@ class _Select:
                     b = self.placed(b, (Piece(1, "outer", block), Piece(0),
                                         Piece(1, "inner", block)))  # fmt: skip
         return n.owner.node(op, (a, b)).outputs[0]
+
+    # --- reductions -------------------------------------------------------------------------
+
+    def reduction(self, n: Node, op: Sum | ReduceMax | ReduceMin) -> Value:
+        """Where it lies; blocks first where there is much to reduce."""
+        x = self.new[n.inputs[0]]
+        for cut in cuts(x.shape, x.type.layout, op.axes):
+            self.note(f"select: {n!r}: reduced in blocks of {cut.block} along axis {cut.axis}")
+            axes = tuple(sorted((cut.axis, *cut.inner)))
+            blocks = ReduceBlocks(op.combine, axes, cut.axis, cut.block)
+            x = self.make(n, blocks, (x,), x.type.layout)
+        return n.owner.node(op, (x,)).outputs[0]
+
+
+def _long(n: Node) -> bool:
+    return isinstance(n.op, Sum | ReduceMax | ReduceMin) and bool(
+        cuts(n.inputs[0].shape, None, n.op.axes))  # fmt: skip
 
 
 def _last_only(pads: tuple[Dim, ...]) -> tuple[Dim, ...]:

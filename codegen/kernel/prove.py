@@ -138,7 +138,8 @@ def _meaning(op: Op) -> list[DimExpr]:
     elif op.kind == "max":
         facts = (it - op.a, it - op.b)
     elif op.kind == "mod":
-        facts = (op.b - 1 - it,)
+        low, _ = bounds(op.a)
+        facts = (op.b - 1 - it, op.a - it) if low is not None and low >= 0 else (op.b - 1 - it,)
     else:
         facts = (op.a - op.b * it, op.b * it + op.b - 1 - op.a)
     return [f for f in facts if isinstance(f, DimExpr)]

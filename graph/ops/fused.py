@@ -1,4 +1,5 @@
-"""Groups of nodes that become one kernel, and changes of layout: what passes insert."""
+"""Groups of nodes that become one kernel, changes of layout, reductions of blocks: what passes
+insert."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...algorithm import Compute, axis
-from ...dims import Dim, total
-from ...dtypes import Array
+from ...algorithm import Compute, axis, cast
+from ...dims import Dim, ceildiv, minimum, total
+from ...dtypes import Array, as_dtype, sum_dtype
 from ..ir import Function, Layout, Piece, TensorType, Value
 from .base import Op, Operand, sample
 
@@ -65,3 +66,58 @@ class Relayout(Op):
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         return 0
+
+
+@dataclass(frozen=True)
+class ReduceBlocks(Op):
+    """The first step of a long reduction: elements along `axes` combined, but along `axis`, one of
+    them, only within each block of `block`. Axes stay: with one element, or one per block."""
+
+    combine: str
+    axes: tuple[int, ...]
+    axis: int
+    block: int
+    arity = 1
+    differentiable = False  # gradients were taken before
+    samples = tuple(
+        sample(shape, combine=combine, axes=axes, axis=axis, block=block)
+        for combine in ("add", "max", "min")
+        for shape, axes, axis, block in (((100,), (0,), 0, 32), ((7, 33), (0,), 0, 3),
+                                         ((7, 33), (1,), 1, 16), ((4, 9, 5), (0, 2), 0, 2),
+                                         ((3, 700), (0, 1), 1, 256), ((6, 2), (0,), 0, 1))
+    )  # fmt: skip
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        shape = tuple(ceildiv(d, self.block) if k == self.axis else 1 if k in self.axes else d
+                      for k, d in enumerate(x.shape))  # fmt: skip
+        return TensorType(sum_dtype(x.dtype) if self.combine == "add" else x.dtype, shape)
+
+    def compute(self, out: TensorType, *xs: Operand) -> Compute:
+        (x,) = xs
+        axes = tuple(axis(d) for d in out.shape)
+        at: list[Dim] = [a.index for a in axes]
+        inside = []
+        for k in self.axes:
+            before = axes[k].index * self.block if k == self.axis else 0
+            left = x.shape[k] - before
+            inside.append(axis(minimum(self.block, left) if k == self.axis else left, "k"))
+            at[k] = before + inside[-1].index
+        value = x.at(at)
+        return Compute(axes, tuple(inside), self.combine,
+                       cast(value, out.dtype) if self.combine == "add" else value)  # fmt: skip
+
+    def ref(self, *xs: Array) -> Array:
+        ufunc = {"add": np.add, "max": np.maximum, "min": np.minimum}[self.combine]
+        x = xs[0]
+        if self.combine == "add" and x.dtype.kind == "f":
+            x = x.astype(np.float64)
+        starts = np.arange(0, x.shape[self.axis], self.block)
+        made = ufunc.reduceat(x, starts, self.axis) if len(starts) else x
+        rest = tuple(k for k in self.axes if k != self.axis)
+        made = ufunc.reduce(made, rest, keepdims=True) if rest else made
+        kind = sum_dtype(as_dtype(xs[0].dtype)).numpy if self.combine == "add" else xs[0].dtype
+        return np.asarray(made).astype(kind)
+
+    def flops(self, out: TensorType, *types: TensorType) -> Dim:
+        return types[0].size

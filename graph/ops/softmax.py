@@ -45,7 +45,7 @@ class Softmax(AlongAxis):
     def expand(self, *xs: Value) -> Value:
         (x,) = xs
         e = alg.exp(x - CALLS["reduce_max"](x, self.axis, True))
-        out: Value = e / CALLS["sum"](e, self.axis, True)
+        out: Value = e * (1.0 / CALLS["sum"](e, self.axis, True))  # one division per line
         return out
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
@@ -73,7 +73,8 @@ class LogSoftmax(AlongAxis):
         return out
 
     def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (g - alg.exp(y) * CALLS["sum"](g, self.axis, True),)
+        # exp(y) would suffer from the rounding of y, and take each exponential twice
+        return (g - make(Softmax(self.axis), xs[0]) * CALLS["sum"](g, self.axis, True),)
 
     def ref(self, *xs: Array) -> Array:
         x = xs[0].astype(np.float64)

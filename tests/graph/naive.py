@@ -52,10 +52,15 @@ class Grid:
     def __init__(self, loops: Sequence[alg.Axis], xs: Sequence[Array], sizes: Mapping[str, int]):
         self.xs = xs
         self.env: dict[str, Any] = dict(sizes)
-        self.shape = tuple(int(self.dim(a.extent)) for a in loops)
+        self.shape: tuple[int, ...] = ()
+        self.inside: Any = np.bool_(True)  # where loops of different lengths have an iteration
         for k, a in enumerate(loops):
+            extent = self.dim(a.extent)
+            self.shape = (*self.shape, int(np.max(extent, initial=0)))
             line = [-1 if j == k else 1 for j in range(len(loops))]
             self.env[a.sym.name] = np.arange(self.shape[k]).reshape(line)
+            if np.size(extent) > 1:
+                self.inside = self.inside & (self.env[a.sym.name] < extent)
         self.memo: dict[alg.Expr, Any] = {}
 
     def dim(self, d: dims.Dim) -> Any:
@@ -103,7 +108,7 @@ class Grid:
         array = self.xs[int(e.buffer)]
         assert array.dtype == e.dtype.numpy
         at = [self.expr(i) if isinstance(i, alg.Expr) else self.dim(i) for i in e.indices]
-        mask = np.bool_(True) if e.mask is None else self.expr(e.mask)
+        mask = self.inside if e.mask is None else self.expr(e.mask) & self.inside
         *index, valid = np.broadcast_arrays(*at, mask)
         out = np.zeros(valid.shape, array.dtype)
         chosen = tuple(i[valid] for i in index)
@@ -133,6 +138,9 @@ def evaluate(c: alg.Compute, xs: Sequence[Array], sizes: Mapping[str, int] | Non
                 raise FailedError(check.code)
         value = np.broadcast_to(grid.expr(c.value), grid.shape)
         kept = len(c.axes)
+        if c.combine in _REDUCE:
+            start = np.asarray(alg.REDUCTION_START[c.combine](c.value.dtype).value, value.dtype)
+            value = np.where(grid.inside, value, start)
         flat = value.reshape((*grid.shape[:kept], math.prod(grid.shape[kept:])))
         if c.combine is None:
             assert not c.reduce_axes
@@ -140,7 +148,6 @@ def evaluate(c: alg.Compute, xs: Sequence[Array], sizes: Mapping[str, int] | Non
         if c.combine in ("argmax", "argmin"):
             assert len(c.reduce_axes) == 1
             return np.asarray(getattr(np, c.combine)(flat, axis=-1))
-        start = np.asarray(alg.REDUCTION_START[c.combine](c.value.dtype).value, flat.dtype)
         out = np.full(grid.shape[:kept], start)
         for k in range(flat.shape[-1]):
             out = _REDUCE[c.combine](out, flat[..., k])

@@ -51,6 +51,13 @@ MODELS = {
             fm.var(x, axis=1, keepdims=True) + 1e-5),
         lambda x: (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5),
     ),
+    "softmax of channels": ((6, 7, 5), lambda x: fm.softmax(x, axis=1), None),
+    "softmax of a long row": ((5000,), lambda x: fm.softmax(x * 3.0), None),
+    "attention weights": ((3, 9, 9), lambda x: fm.softmax(x * 0.3 + fm.tanh(x)), None),
+    "cross-entropy": (
+        (41,), lambda x: fm.losses.softmax_cross_entropy(fm.softmax(x), x * 2.0, reduction="none"),
+        None,
+    ),
     "concat": ((5,), lambda x: fm.concat([x, x * 2], axis=1), lambda x: np.concatenate([x, x * 2], 1)),
     "cumsum": ((23,), lambda x: fm.cumsum(x, axis=1), lambda x: x.cumsum(1)),
 }  # fmt: skip

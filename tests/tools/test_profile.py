@@ -34,7 +34,7 @@ def measured(session: fm.Session) -> Profile:
 
 def test_every_launch_has_a_row(session: fm.Session) -> None:
     p = measured(session)
-    assert [r.loc.layer for r in p.rows] == ["one", "two"]
+    assert [r.loc.layer for r in p.rows] == ["one", "two", "two"]  # sums of blocks, and their sum
     assert p.rows[0].label.startswith("matmul")
     assert p.rows[0].flops >= 2 * 32 * 64 * 64
     assert p.rows[0].source == 'h = x @ fm.variable("w", np.full((64, 64), 0.01, "f"))'

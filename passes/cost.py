@@ -1,0 +1,13 @@
+"""What an expression costs: enough to tell what may be computed twice."""
+
+from __future__ import annotations
+
+from ..algorithm import Apply, Expr, walk
+
+_HEAVY = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "expm1", "log1p",
+                    "tan", "asin", "acos", "atan", "sinh", "cosh", "softplus", "exp2", "log2"})  # fmt: skip
+
+
+def heavy(e: Expr) -> bool:
+    """Whether `e` takes a function of many instructions."""
+    return any(isinstance(x, Apply) and x.fn in _HEAVY for x in walk(e))
