@@ -29,7 +29,7 @@ def lower(function: Function) -> Lowered:
         buffers.append(BufferSpec(f"y{k}", v.type, True))
     reductions = [n for n in function.nodes() if is_reduction(n, inliner)]
     if len(reductions) > 1 or (reductions and any(
-            v.type.size != reductions[0].types[0].size for v in made)):  # fmt: skip
+            _lengths(v) != _lengths(reductions[0].outputs[0]) for v in made)):  # fmt: skip
         return Lowered((lower_row(function, inliner, reductions),), tuple(buffers))
     anchor = reductions[0].outputs[0] if reductions else made[0]
     layout = next((v.type.layout for v in made if v.shape == anchor.shape), None)
@@ -53,12 +53,16 @@ def lower(function: Function) -> Lowered:
     return Lowered((stage,), tuple(buffers))
 
 
+def _lengths(v: Value) -> tuple[Dim, ...]:
+    """The sizes of a value's axes, without those of one element."""
+    return tuple(d for d in v.shape if d != 1)
+
+
 def reindex(logical: tuple[Dim, ...], anchor: Value, v: Value) -> tuple[Dim, ...]:
     """The index of `v` for the domain of `anchor`: shapes are equal up to leading ones."""
     if v.shape == anchor.shape:
         return logical
-    core = tuple(d for d in v.shape if d != 1)
-    if core != tuple(d for d in anchor.shape if d != 1):
+    if _lengths(v) != _lengths(anchor):
         raise InternalError(f"{v!r} does not share the domain of {anchor!r}")
     rest = iter([i for i, d in zip(logical, anchor.shape) if d != 1])
     return tuple(0 if d == 1 else next(rest) for d in v.shape)

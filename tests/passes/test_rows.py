@@ -61,7 +61,7 @@ def cosine(x: fm.Value) -> fm.Value:
 ROWS: dict[str, Any] = {
     "softmax": fm.softmax,
     "log softmax": fm.log_softmax,
-    "logsumexp": fm.logsumexp,
+    "logsumexp": lambda x: fm.logsumexp(x, -1),
     "softmax and its gradient": lambda x: fm.gradients(fm.sum(fm.softmax(x) * fed(x)), [x]),
     "layer norm": layer_norm,
     "layer norm's gradient": lambda x: fm.gradients(fm.sum(layer_norm(x) * fed(x)), [x]),
