@@ -299,7 +299,6 @@ layers = _catalogue
 losses = _output
 onnx = _onnx_files
 print = _print
-onnx = _onnx_files
 abs = _abs
 divide = _divide
 floor_divide = _floor_divide

@@ -295,7 +295,7 @@ def as_dim(d: Any) -> Dim:
 def checked_seed(seed: object) -> int:
     """The seed as a number. ConfigError unless it is an integer from 0."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"a seed is a whole number from 0 on, not {seed!r}")
+        raise ConfigError(f"a seed is an integer from 0, not {seed!r}")
     return int(seed)
 
 

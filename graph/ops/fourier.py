@@ -17,7 +17,7 @@ from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
 from .base import Op, as_value, graph_function, make, normal_axis, sample
 from .fourier_steps import transform
-from .shape import as_shape, concat
+from .shape import Slice, as_shape, concat
 
 
 def _check(x: TensorType, axis: int, complex_: bool) -> int:
@@ -154,7 +154,8 @@ class Irfft(Op):
         half = CALLS["reshape"](x, (before, bins, after, 2))
         others = self.size - bins
         sign = np.array([1, -1], x.dtype.numpy)
-        mirrored = CALLS["flip"](half[:, 1 : others + 1], 1) * sign
+        inner = make(Slice((0, 1, 0, 0), (before, others, after, 2), (1, 1, 1, 1)), half)
+        mirrored = CALLS["flip"](inner, 1) * sign
         whole = concat([half, mirrored], 1)
         out = transform(whole, True, True)
         shape = (*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 : -1])
