@@ -10,18 +10,21 @@ from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
 from .dtypes import Array
 from .graph.ir import Function, Node, structure
+from .graph.ops.control import Control
 from .graph.ops.effects import Check
 from .graph.ops.fused import Fused
 from .graph.ops.source import Constant, Input, Variable
+from .graph.printer import constants_in
 from .graph.rewrite import copied
 from .passes.base import Context, Record
 from .passes.lower import Lowered, lower
 from .passes.pipeline import pipeline
-from .passes.plan import Plan, Work, plan
+from .passes.plan import Plan, plan
 from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import INDICES
 from .passes.special import KERNELS as SPECIAL
+from .passes.work import Block, Held, Job, Work
 from .target import Target
 
 Watch = Callable[[str, object], None]
@@ -45,8 +48,7 @@ class Compiled:
 
     def constants(self) -> dict[str, Array]:
         """The data of every constant of the program by digest: the user's, and what passes made."""
-        ops = (n.op for n in self.fused.nodes())
-        return {op.data.digest: op.data.array for op in ops if isinstance(op, Constant)}
+        return constants_in(self.fused)
 
 
 def compile_function(function: Function, target: Target, level: int = 2,
@@ -61,12 +63,13 @@ def compile_function(function: Function, target: Target, level: int = 2,
 
     context = Context(target, level, saw)
     grouped = pipeline(level).run(copied(function), context)
-    works = make_works(grouped, target, level)
+    block = make_block(grouped, target, level, _Known({}, {}))
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
-    program = plan(Plan(grouped, works, {}, prepared, target, reuse=level > 0))
+    program = plan(Plan(block, prepared, target, reuse=level > 0))
     if watch:
         watch("program", program)
-    return Compiled(function, grouped, program, level, works, stages, context.records)
+    return Compiled(function, grouped, program, level, list(block.works()), stages,
+                    context.records)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,20 @@ class _Known:
     bodies: dict[Hashable, tuple[Lowered, Kernel]]
 
 
-def make_works(function: Function, target: Target, level: int) -> list[Work]:
-    """One kernel per fused node; equal kernels are one."""
-    known = _Known({}, {})
-    works: list[Work] = []
+def make_block(function: Function, target: Target, level: int, known: _Known) -> Block:
+    """One kernel per fused node; equal kernels are one, wherever they are launched."""
+    jobs: list[Job] = []
     for order, n in enumerate(function.nodes()):
         if isinstance(n.op, Input | Variable | Constant):
             continue
-        assert isinstance(n.op, Fused)
-        works.append(_work(n, n.op, order, target, level, known))
-    return works
+        if isinstance(n.op, Control):
+            # a function may be held twice: in its own copy every value is one value in memory
+            blocks = [make_block(copied(f), target, level, known) for f in n.op.functions]
+            jobs.append(Held(n, n.op, tuple(blocks), order))
+        else:
+            assert isinstance(n.op, Fused)
+            jobs.append(_work(n, n.op, order, target, level, known))
+    return Block(function, jobs)
 
 
 def _work(n: Node, op: Fused, order: int, target: Target, level: int,

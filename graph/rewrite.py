@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import InternalError
 from .ir import Function, Interner, Layout, Node, Value, topological
 from .ops.base import Op
+from .printer import held_functions
 
 Replace = Callable[[Node], "Value | tuple[Value, ...] | None"]
 _DEPTH = 100  # replacements of replacements that are taken to be endless
@@ -63,13 +64,39 @@ def changed_copy(function: Function, change: Callable[[Op], Op]) -> Function:
                     tuple(new[v] for v in function.effects))  # fmt: skip
 
 
+def with_ops(function: Function, change: Callable[[Op], Op]) -> Function:
+    """The function, in the same interner, with every op what `change` makes of it, once. The same
+    object if it changes none."""
+    new: dict[Value, Value] = {}
+    for n in function.nodes():
+        op = change(n.op)
+        inputs = tuple(new[v] for v in n.inputs)
+        made = n
+        if op is not n.op or any(a is not b for a, b in zip(inputs, n.inputs)):
+            made = n.owner.node(op, inputs, n.loc, chosen_layout(n))
+            merge_locs(made, n)
+        for a, b in zip(n.outputs, made.outputs):
+            new[a] = b
+            if a is not b and a in n.owner.names_of:
+                n.owner.names_of.setdefault(b, n.owner.names_of[a])
+    if all(new[v] is v for v in function.roots()):
+        return function
+    return Function(function.name, function.inputs,
+                    tuple((name, new[v]) for name, v in function.outputs),
+                    tuple((var, new[v]) for var, v in function.updates),
+                    tuple(new[v] for v in function.effects))  # fmt: skip
+
+
 def shared_values(function: Function) -> set[Value]:
-    """The values that several nodes read, or that are results."""
+    """The values that several nodes read, or that are results, in held functions too."""
     readers: dict[Value, int] = dict.fromkeys(function.roots(), 2)
+    out: set[Value] = set()
     for n in function.nodes():
         for v in set(n.inputs):
             readers[v] = readers.get(v, 0) + 1
-    return {v for v, count in readers.items() if count > 1}
+        for f in held_functions(n.op):
+            out |= shared_values(f)
+    return out | {v for v, count in readers.items() if count > 1}
 
 
 class Rewriter:

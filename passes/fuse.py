@@ -20,6 +20,7 @@ from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.control import Control
 from ..graph.ops.fused import Fused
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
@@ -89,9 +90,15 @@ class Fuse:
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
+        if any(self.needs_memory(u) for v in n.outputs for u in self.users.get(v, ())):
+            return False
         if isinstance(n.op, Transpose):
             return self.only_left_factor(n)
         return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+
+    def needs_memory(self, n: Node) -> bool:
+        """Whether a node reads its operands from memory, as they are."""
+        return isinstance(n.op, Control)
 
     def only_left_factor(self, n: Node) -> bool:
         """Whether a transpose is read by matrix products alone, on their left: single elements
@@ -119,7 +126,7 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        if n.op.name in KERNELS:
+        if n.op.name in KERNELS or isinstance(n.op, Control):
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
         reduces = self.compute(n).combine is not None
@@ -310,7 +317,10 @@ class Fuse:
                 for v in n.outputs:
                     new[v] = v
         for g in self.in_order():
-            self.emit(g, interner, new)
+            if isinstance(g.anchor.op, Control):
+                self.keep(g.anchor, interner, new)
+            else:
+                self.emit(g, interner, new)
         fn = self.function
         return Function(
             fn.name, fn.inputs,
@@ -337,6 +347,13 @@ class Fuse:
                 else:
                     out.setdefault(id(g), stack.pop())
         return list(out.values())
+
+    def keep(self, n: Node, interner: Interner, new: dict[Value, Value]) -> None:
+        """A loop or a branch, on what became of its operands."""
+        inputs = tuple(new.get(v, v) for v in n.inputs)  # numbers stay the constants they are
+        made = interner.node(n.op, inputs, n.loc)
+        made.locs = n.locs
+        new.update(zip(n.outputs, made.outputs))
 
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()

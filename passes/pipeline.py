@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from ..graph.ir import Function
+from ..graph.ops.base import Op
+from ..graph.ops.control import Control
 from ..graph.ops.fused import Fused
 from ..graph.ops.source import Constant, Input, Variable
+from ..graph.rewrite import with_ops
 from .base import Context, Pass, Pipeline
 from .expand import Expand, no_composites
 from .fold import Fold
@@ -23,8 +26,24 @@ __all__ = ["Context", "pipeline"]
 def all_grouped(function: Function) -> Iterator[str]:
     """Everything computed is computed inside a group."""
     for n in function.nodes():
-        if not isinstance(n.op, Fused | Input | Variable | Constant):
+        if isinstance(n.op, Control):
+            for held in n.op.functions:
+                yield from all_grouped(held)
+        elif not isinstance(n.op, Fused | Input | Variable | Constant):
             yield f"{n!r} is not in a group"
+
+
+def everywhere(function: Function, change: Callable[[Function], Function]) -> Function:
+    """`change` applied to the functions that loops and branches hold, then to the whole."""
+
+    def held(op: Op) -> Op:
+        if not isinstance(op, Control):
+            return op
+        made = [everywhere(f, change) for f in op.functions]
+        same = all(a is b for a, b in zip(made, op.functions))
+        return op if same else op.holding(made)
+
+    return change(with_ops(function, held))
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,10 @@ class Select(Pass):
     requires = (no_composites,)
 
     def run(self, function: Function, context: Context) -> Function:
-        return select(function, context.target, lambda text: context.note(None, text))
+        def change(f: Function) -> Function:
+            return select(f, context.target, lambda text: context.note(None, text))
+
+        return everywhere(function, change)
 
 
 @dataclass(frozen=True)
@@ -48,10 +70,13 @@ class Fuse(Pass):
     ensures = (all_grouped,)
 
     def run(self, function: Function, context: Context) -> Function:
-        grouped, decisions = fuse(function, self.enabled)
-        for d in decisions:
-            context.note(d.node, d.text)
-        return grouped
+        def change(f: Function) -> Function:
+            grouped, decisions = fuse(f, self.enabled)
+            for d in decisions:
+                context.note(d.node, d.text)
+            return grouped
+
+        return everywhere(function, change)
 
 
 @cache
@@ -61,8 +86,8 @@ def pipeline(level: int) -> Pipeline:
         # before anything takes softmax and its kin apart; at every level, because gradients were
         # made of rewritten computations and must meet the same nodes
         Stabilise(),
-        # everything below knows ops that have an algorithm only
-        Expand(),
+        # everything below knows loops, branches, and ops that have an algorithm
+        Expand(1 if level > 0 else None),
     )
     if level <= 0:
         return Pipeline(*first, Fuse(enabled=False))

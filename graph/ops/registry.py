@@ -24,6 +24,7 @@ FAMILIES = (
     "effects",
     "random",
     "fused",
+    "control",
     "recurrent",
     "state",
 )

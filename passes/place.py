@@ -1,0 +1,204 @@
+"""Where the values of loops and branches lie.
+
+In: blocks whose jobs are in order. Out: which values are views of others' memory, which memory a
+loop has of its own, and what must be copied because it cannot be computed in its place.
+
+What a held function is given is never copied: an element of a sequence is the sequence at an offset
+that the loop's counter tells. What it makes is computed where it belongs: an element of a stacked
+result in its place there, the result of a branch in that of the whole, the next carry where the
+next turn reads it. A carry needs two places, by turns, unless nobody reads the old one any more when
+the new one is stored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TypeAlias, Union
+
+from ..dims import Dim, DimExpr, bounds, mod, sym
+from ..errors import InternalError
+from ..graph.ir import Value
+from ..graph.ops.recurrent import Scan
+from .arena import aligned
+from .work import Block, Held, Job, overwrites
+
+
+@dataclass(eq=False)
+class Cell:
+    """A loop's memory for one value of each turn: `count` places of `size` bytes."""
+
+    size: Dim
+    count: int
+
+    def place(self, turn: Dim) -> Dim:
+        """The offset of what turn number `turn` finds."""
+        return mod(turn, self.count) * self.size
+
+
+Home: TypeAlias = Union[Value, Cell]
+Place: TypeAlias = tuple[Home, Dim]  # whose memory, and how many bytes from its start
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A value that is copied."""
+
+    to: Place
+    source: Value
+
+
+@dataclass(eq=False)
+class Ends:
+    """What is copied at the beginning and at the end of a block."""
+
+    first: list[Transfer] = field(default_factory=list)
+    last: list[Transfer] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Loop:
+    """What a loop has of its own: a counter up to `count` (None: any number), cells, and what is
+    copied into them before it."""
+
+    counter: DimExpr
+    count: Dim | None
+    cells: list[Cell] = field(default_factory=list)
+    before: list[Transfer] = field(default_factory=list)
+
+
+class Places:
+    """See the module docstring."""
+
+    def __init__(self, block: Block) -> None:
+        self.views: dict[Value, Place] = {}
+        self.loops: dict[Held, Loop] = {}
+        self.ends: dict[Block, Ends] = {}
+        self.block(block)
+
+    def of(self, v: Value) -> Place:
+        """Whose memory `v` lies in, and where there."""
+        home: Home = v
+        offset: Dim = 0
+        while isinstance(home, Value) and home in self.views:
+            home, more = self.views[home]
+            offset = offset + more
+        return home, offset
+
+    def counters(self) -> tuple[DimExpr, ...]:
+        """Those of all loops."""
+        return tuple(loop.counter for loop in self.loops.values())
+
+    # --- blocks -----------------------------------------------------------------------------
+
+    def block(self, b: Block) -> None:
+        """Gives places to what loops and branches of `b` read and make."""
+        self.ends[b] = Ends()
+        uses = Counter(v for job in b.jobs for v in job.reads) + Counter(b.function.roots())
+        makers = {v for job in b.jobs for v in job.writes}
+        for job in b.jobs:
+            if not isinstance(job, Held):
+                continue
+            for inner in job.blocks:
+                self.block(inner)
+            free = {v for v in job.reads if uses[v] == 1 and v in makers and v not in self.views}
+            if job.op.loops:
+                self.loop(job, free)
+            else:
+                self.branch(job)
+
+    def branch(self, h: Held) -> None:
+        """Both sides compute the results where they are."""
+        for b in h.blocks:
+            self.given(h, b)
+            for result, (_, v) in zip(h.writes, b.function.outputs):
+                self.bring(b, v, (result, 0))
+
+    def given(self, h: Held, b: Block) -> None:
+        """Views of what a function gets unchanged."""
+        first = h.op.leading
+        for k in range(h.op.varying, len(b.function.inputs)):
+            self.views[b.function.inputs[k]] = (h.reads[first + k], 0)
+
+    def bring(self, b: Block, v: Value, to: Place) -> None:
+        """A result of a block to its place."""
+        if v not in self.views and v not in b.function.inputs and _made(b, v):
+            self.views[v] = to
+        elif v in b.function.inputs:  # it may be gone at the end
+            self.ends[b].first.append(Transfer(to, v))
+        else:
+            self.ends[b].last.append(Transfer(to, v))
+
+    # --- loops ------------------------------------------------------------------------------
+
+    def loop(self, h: Held, free: Collection[Value]) -> None:
+        """`free`: operands that can be computed in the loop's cells."""
+        op, (b,) = h.op, h.blocks
+        length = op.length if isinstance(op, Scan) else None
+        high = None if length is None else bounds(length)[1]
+        own = Loop(sym(f"turn.{len(self.loops)}", 0, high), length)
+        self.loops[h] = own
+        turns: Dim = own.counter if length is None else length
+        self.given(h, b)
+        outputs = [v for _, v in b.function.outputs]
+        if not isinstance(op, Scan):
+            raise InternalError(f"{op.name} is no loop")
+        carries = [(h.reads[k], b.function.inputs[k], outputs[k], h.writes[k])
+                   for k in range(op.carries)]  # fmt: skip
+        at = op.position(own.counter)
+        for k in range(op.carries, op.varying):
+            x = b.function.inputs[k]
+            self.views[x] = (h.reads[k], at * x.type.nbytes)
+        later = {v for _, _, v, _ in carries}
+        for initial, carry, following, result in carries:
+            cell = self.carry(b, own.counter, carry, following, later)
+            own.cells.append(cell)
+            self.start(own, cell, initial, free)
+            self.views[result] = (cell, cell.place(turns))
+        for k in range(op.carries, len(outputs)):
+            to = h.writes[k], at * outputs[k].type.nbytes
+            self.bring(b, outputs[k], to)
+
+    def start(self, loop: Loop, cell: Cell, initial: Value, free: Collection[Value]) -> None:
+        """The first value of a cell."""
+        if initial in free:
+            self.views[initial] = (cell, 0)
+        else:
+            loop.before.append(Transfer((cell, 0), initial))
+
+    def carry(self, b: Block, turn: DimExpr, carry: Value, following: Value,
+              later: Collection[Value]) -> Cell:  # fmt: skip
+        """Memory for a carry, which is `following` in the next turn. `later`: all that carries
+        become."""
+        made = following not in self.views and _made(b, following)
+        if made:
+            one = carry not in later and _done_with(b.jobs, carry, following)
+        else:
+            one = carry is following or carry not in later
+        size = carry.type.nbytes
+        cell = Cell(size, 1) if one else Cell(aligned(size), 2)
+        self.views[carry] = (cell, cell.place(turn))
+        to = cell, cell.place(turn + 1)
+        if made:
+            self.views[following] = to
+        elif following is not carry:
+            self.ends[b].last.append(Transfer(to, following))
+        return cell
+
+
+def _made(b: Block, v: Value) -> bool:
+    """Whether a block computes `v`."""
+    return any(v in job.writes for job in b.jobs)
+
+
+def _done_with(jobs: list[Job], old: Value, new: Value) -> bool:
+    """Whether nobody reads `old` any more when `new` is stored, or at the same element only."""
+    maker = next(k for k, job in enumerate(jobs) if new in job.writes)
+    for k, job in enumerate(jobs):
+        if old not in job.reads or k < maker:
+            continue
+        alone = k == maker and job.reads.count(old) == 1
+        if not (alone and overwrites(job, job.reads.index(old), job.writes.index(new))):
+            return False
+    return True
