@@ -156,9 +156,14 @@ class _Entry:
 
     def steps(self, stem: str, text: FunctionText, ex: Expressions, steps: tuple[Step, ...],
               clock: str) -> None:  # fmt: skip
+        may_have_failed = False
         for s in steps:
+            if may_have_failed and not isinstance(s, Report):  # what is shown may explain the error
+                self.leave_on_error(text)
+                may_have_failed = False
             if isinstance(s, Phase):
                 self.run_phase(stem, text, ex, s, clock)
+                may_have_failed = self.can_fail
             elif isinstance(s, Copy):
                 self.copy(text, ex, s)
             elif isinstance(s, Report):
@@ -167,6 +172,8 @@ class _Entry:
                 self.repeat(stem, text, ex, s, bool(clock))
             else:
                 self.branch(stem, text, ex, s, bool(clock))
+        if may_have_failed:
+            self.leave_on_error(text)
 
     def phase(self, name: str, phase: Phase, tick: int) -> None:
         """One part's share of a phase: its launches in order. Where they are timed one by one,
@@ -206,8 +213,6 @@ class _Entry:
         if clock:
             self.ticks += len(phase.timed)
             self.tick(text, clock, self.ticks - 1)
-        if self.can_fail:
-            self.leave_on_error(text)
 
     def fork(self, text: FunctionText, ex: Expressions, phase: Phase, function: str) -> None:
         """A phase with as many parts as have something to do and there are threads."""
@@ -256,7 +261,8 @@ class _Entry:
         body = self.block(stem, s.body, timed)
         count = None if s.count is None else ex.dim(s.count)
         condition = None if s.condition is None else self.address(text, ex, s.condition)
-        place = text.emit(f"getelementptr i8, ptr %frame, i64 {self.frame_place[as_sym(s.counter)]}")
+        at = self.frame_place[as_sym(s.counter)]
+        place = text.emit(f"getelementptr i8, ptr %frame, i64 {at}")
         head, test, turn, more, after = (
             text.new_label(x) for x in ("head", "test", "turn", "more", "after"))  # fmt: skip
         index, following = text.name(), text.name()

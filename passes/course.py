@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from ..graph.ir import Value
 from ..target import Target
@@ -66,7 +66,7 @@ class Course:
                     yield from c.courses()
 
 
-Step: TypeAlias = Union[Piece, Nest]
+Step: TypeAlias = Piece | Nest
 
 
 def course(block: Block, target: Target, commits: Callable[[Work], bool]) -> Course:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 from ..graph.ir import Value
 from ..target import Target
 from .work import Held, Job, Work, parts
 
-Group: TypeAlias = Union[list[Work], Held]
+Group: TypeAlias = list[Work] | Held
 
 
 def ordered(jobs: list[Job], updated: dict[Value, Value]) -> list[Job]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from ..dims import Dim, DimExpr, bounds, mod, sym
 from ..errors import InternalError
@@ -37,7 +37,7 @@ class Cell:
         return mod(turn, self.count) * self.size
 
 
-Home: TypeAlias = Union[Value, Cell]
+Home: TypeAlias = Value | Cell
 Place: TypeAlias = tuple[Home, Dim]  # whose memory, and how many bytes from its start
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from ..algorithm import Expr, Load, walk
 from ..codegen.kernel.ir import Kernel
@@ -66,7 +66,7 @@ class Held:
         return any(job.fails for b in self.blocks for job in b.jobs)
 
 
-Job: TypeAlias = Union[Work, Held]
+Job: TypeAlias = Work | Held
 
 
 @dataclass(eq=False)

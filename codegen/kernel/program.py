@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, Union
+from typing import Literal, TypeAlias
 
 from ...dims import Dim, DimExpr, show
 from ...dtypes import DType
@@ -150,7 +150,7 @@ class Branch:
     loc: Loc
 
 
-Step: TypeAlias = Union[Phase, Copy, Report, Repeat, Branch]
+Step: TypeAlias = Phase | Copy | Report | Repeat | Branch
 
 
 def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
@@ -166,6 +166,16 @@ def blocks(step: Step) -> tuple[tuple[Step, ...], ...]:
     if isinstance(step, Repeat):
         return (step.body,)
     return (step.then, step.orelse) if isinstance(step, Branch) else ()
+
+
+def counted(steps: tuple[Step, ...]) -> Iterator[tuple[Launch, Dim]]:
+    """All launches, and how often each takes place at most; in a loop without a known end, once."""
+    for s in steps:
+        if isinstance(s, Phase):
+            yield from ((launch, 1) for launch in s.launches)
+        times = s.count if isinstance(s, Repeat) and s.count is not None else 1
+        for block in blocks(s):
+            yield from ((launch, n * times) for launch, n in counted(block))
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def _step(s: Step) -> list[str]:
         return [f"report {s.slot} {_array(s.value)}{_loc(s.loc)}"]
     named = f"as {json.dumps(s.label)}{_loc(s.loc)} {{"
     if isinstance(s, Branch):
-        return [f"branch {s.condition} {named}", *_steps(s.then), "} else {", *_steps(s.orelse), "}"]
+        then, orelse = _steps(s.then), _steps(s.orelse)
+        return [f"branch {s.condition} {named}", *then, "} else {", *orelse, "}"]
     count = "" if s.count is None else f" count {show_dim(s.count)}"
     condition = "" if s.condition is None else f" while {s.condition}"
     return [f"repeat {as_sym(s.counter).name}{count}{condition} {named}", *_steps(s.body), "}"]

@@ -201,7 +201,7 @@ def scan(
 
 def _length(xs: Sequence[Value], length: Any) -> Dim:
     """The number of steps."""
-    sizes: list[Dim] = [] if length is None else [CALLS["__dim__"](length)]  # type: ignore[list-item]
+    sizes: list[Dim] = [] if length is None else [CALLS["__dim__"](length)]
     for v in xs:
         if v.ndim == 0:
             raise ShapeError(f"scan: {v!r} has no axis to take elements from")
