@@ -9,10 +9,11 @@ from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
 from .dims import Dim, total
 from .dtypes import Array
-from .graph.ir import Function, Node, structure
+from .graph.ir import Function, Node, Value, structure
 from .graph.ops.control import Control
 from .graph.ops.effects import Check
 from .graph.ops.fused import Fused
+from .graph.ops.shape import Reshape
 from .graph.ops.source import Constant, Input, Variable
 from .graph.printer import constants_in
 from .graph.rewrite import copied
@@ -20,6 +21,7 @@ from .passes.base import Context, Record
 from .passes.lower import Lowered, lower
 from .passes.pipeline import pipeline
 from .passes.plan import Plan, plan
+from .passes.prepare import prepared_nodes
 from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import INDICES
@@ -83,16 +85,21 @@ class _Known:
 def make_block(function: Function, target: Target, level: int, known: _Known) -> Block:
     """One kernel per fused node; equal kernels are one, wherever they are launched."""
     jobs: list[Job] = []
+    views: dict[Value, Value] = {}  # a reshape -> the value whose memory it is
     for order, n in enumerate(function.nodes()):
         if isinstance(n.op, Input | Variable | Constant):
             continue
-        if isinstance(n.op, Control):
+        if isinstance(n.op, Reshape):
+            views[n.outputs[0]] = views.get(n.inputs[0], n.inputs[0])
+        elif isinstance(n.op, Control):
             # a function may be held twice: in its own copy every value is one value in memory
             blocks = [make_block(copied(f), target, level, known) for f in n.op.functions]
-            jobs.append(Held(n, n.op, tuple(blocks), order))
+            jobs.append(Held(n, n.op, tuple(blocks), n.inputs, order))
         else:
             assert isinstance(n.op, Fused)
             jobs.append(_work(n, n.op, order, target, level, known))
+    for job in jobs:
+        job.reads = tuple(views.get(v, v) for v in job.reads)
     return Block(function, jobs)
 
 
@@ -143,18 +150,3 @@ def unique_kernel(made: Kernel, known: dict[Kernel, Kernel], stem: str) -> Kerne
     if found is None:
         found = known[key] = made.renamed(f"{stem}_{len(known)}")
     return found
-
-
-def prepared_nodes(function: Function) -> frozenset[Node]:
-    """Nodes that depend only on constants and on variables this function does not change: they
-    are computed once, and again when such a variable is written."""
-    written = {v.node for v, _ in function.updates}
-    steady: set[Node] = set()
-    for n in function.nodes():
-        if isinstance(n.op, Constant) or (isinstance(n.op, Variable) and n not in written):
-            steady.add(n)
-        elif n.inputs and n.op.pure and all(v.node in steady for v in n.inputs):
-            if all(isinstance(t.nbytes, int) for t in n.types):
-                steady.add(n)
-    results = {v.node for v in function.roots()}  # at every run, in the run's own memory
-    return frozenset(n for n in steady if isinstance(n.op, Fused) and n not in results)

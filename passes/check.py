@@ -162,14 +162,12 @@ def results_in_float64(function: Function, feeds: Arrays, variables: Arrays) -> 
 
 
 def widened(op: Op) -> Op:
-    """`op` with float64 for float32 in its attributes, data and held functions."""
+    """`op` with float64 for float32 in its attributes and data."""
     changed: dict[str, Any] = {}
     for f in fields(op):  # type: ignore[arg-type]
         value = getattr(op, f.name)
         if value == float32:
             changed[f.name] = float64
-        elif isinstance(value, Function):
-            changed[f.name] = changed_copy(value, widened)
         elif isinstance(value, Data) and value.array.dtype == np.float32:
             changed[f.name] = Data(value.array.astype(np.float64))
     return replace(op, **changed) if changed else op  # type: ignore[type-var]

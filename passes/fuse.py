@@ -1,7 +1,7 @@
 """Fusion: which nodes are computed together.
 
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
-each. A group is a reduction (matrix product, convolution, sum...) with the pointwise work on its
+each; loops and branches stay, and reshapes that are only another view of what they read. A group is a reduction (matrix product, convolution, sum...) with the pointwise work on its
 result, or a chain of pointwise work alone. Ops that only move elements cheaply (reshape,
 broadcast, slice) are never computed by themselves: whoever reads them reads through them.
 
@@ -28,6 +28,7 @@ from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
 
 _SOURCES = (Input, Variable)
+READ_THROUGH = (Reshape, BroadcastTo, Slice, SizeOf)  # never computed by themselves
 _SMALL = 64  # results of at most so many elements are computed as early as possible
 _HEAVY = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "expm1", "log1p",
                     "tan", "asin", "acos", "atan", "sinh", "cosh", "softplus", "exp2", "log2"})  # fmt: skip
@@ -90,15 +91,22 @@ class Fuse:
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
-        if any(self.needs_memory(u) for v in n.outputs for u in self.users.get(v, ())):
+        if any(self.stays(u) for v in n.outputs for u in self.users.get(v, ())):
             return False
         if isinstance(n.op, Transpose):
             return self.only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+        return isinstance(n.op, READ_THROUGH)
 
-    def needs_memory(self, n: Node) -> bool:
-        """Whether a node reads its operands from memory, as they are."""
-        return isinstance(n.op, Control)
+    def is_view(self, n: Node) -> bool:
+        """Whether a reshape is not computed though it needs memory: that of its operand."""
+        if not isinstance(n.op, Reshape) or n.outputs[0] in self.kept or n.types[0].layout:
+            return False
+        users = self.users.get(n.outputs[0], ())
+        return n.inputs[0].type.layout is None and any(self.stays(u) for u in users)
+
+    def stays(self, n: Node) -> bool:
+        """Whether a node is part of no group: it gets its operands in memory, as they are."""
+        return isinstance(n.op, Control) or self.is_view(n)
 
     def only_left_factor(self, n: Node) -> bool:
         """Whether a transpose is read by matrix products alone, on their left: single elements
@@ -126,7 +134,7 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        if n.op.name in KERNELS or isinstance(n.op, Control):
+        if n.op.name in KERNELS or self.stays(n):
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
         reduces = self.compute(n).combine is not None
@@ -317,7 +325,7 @@ class Fuse:
                 for v in n.outputs:
                     new[v] = v
         for g in self.in_order():
-            if isinstance(g.anchor.op, Control):
+            if self.stays(g.anchor):
                 self.keep(g.anchor, interner, new)
             else:
                 self.emit(g, interner, new)
@@ -349,7 +357,7 @@ class Fuse:
         return list(out.values())
 
     def keep(self, n: Node, interner: Interner, new: dict[Value, Value]) -> None:
-        """A loop or a branch, on what became of its operands."""
+        """A node that stays, on what became of its operands."""
         inputs = tuple(new.get(v, v) for v in n.inputs)  # numbers stay the constants they are
         made = interner.node(n.op, inputs, n.loc)
         made.locs = n.locs

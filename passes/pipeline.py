@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from ..graph.ir import Function
-from ..graph.ops.base import Op
+from ..graph.ir import Function, Node
 from ..graph.ops.control import Control
 from ..graph.ops.fused import Fused
+from ..graph.ops.shape import Reshape
 from ..graph.ops.source import Constant, Input, Variable
-from ..graph.rewrite import with_ops
 from .base import Context, Pass, Pipeline
+from .batch import Batch
+from .everywhere import everywhere
 from .expand import Expand, no_composites
 from .fold import Fold
 from .fuse import fuse
+from .hoist import Hoist
 from .select import select
 from .simplify import Simplify
 from .stabilise import Stabilise
+from .trim import Trim
 
 __all__ = ["Context", "pipeline"]
 
 
 def all_grouped(function: Function) -> Iterator[str]:
-    """Everything computed is computed inside a group."""
+    """Everything computed is computed inside a group, in held functions too."""
     for n in function.nodes():
         if isinstance(n.op, Control):
             for held in n.op.functions:
                 yield from all_grouped(held)
-        elif not isinstance(n.op, Fused | Input | Variable | Constant):
+        elif not isinstance(n.op, Fused | Input | Variable | Constant | Reshape):
             yield f"{n!r} is not in a group"
-
-
-def everywhere(function: Function, change: Callable[[Function], Function]) -> Function:
-    """`change` applied to the functions that loops and branches hold, then to the whole."""
-
-    def held(op: Op) -> Op:
-        if not isinstance(op, Control):
-            return op
-        made = [everywhere(f, change) for f in op.functions]
-        same = all(a is b for a, b in zip(made, op.functions))
-        return op if same else op.holding(made)
-
-    return change(with_ops(function, held))
 
 
 @dataclass(frozen=True)
@@ -54,8 +44,8 @@ class Select(Pass):
     requires = (no_composites,)
 
     def run(self, function: Function, context: Context) -> Function:
-        def change(f: Function) -> Function:
-            return select(f, context.target, lambda text: context.note(None, text))
+        def change(f: Function, steady: frozenset[Node]) -> Function:
+            return select(f, context.target, lambda text: context.note(None, text), steady)
 
         return everywhere(function, change)
 
@@ -70,7 +60,7 @@ class Fuse(Pass):
     ensures = (all_grouped,)
 
     def run(self, function: Function, context: Context) -> Function:
-        def change(f: Function) -> Function:
+        def change(f: Function, steady: frozenset[Node]) -> Function:
             grouped, decisions = fuse(f, self.enabled)
             for d in decisions:
                 context.note(d.node, d.text)
@@ -90,20 +80,24 @@ def pipeline(level: int) -> Pipeline:
         Expand(1 if level > 0 else None),
     )
     if level <= 0:
-        return Pipeline(*first, Fuse(enabled=False))
-    small: tuple[Pass, ...] = (
-        # what is known now decides conditions and becomes the numbers that rules look for
-        Fold(),
-        Simplify(),
-    )
-    if level > 1:
-        # rules bring constants together that can be folded, and that lets rules apply again
-        small = (*small, Fold(), Simplify())
+        return Pipeline(*first, Hoist(variables=True), Fuse(enabled=False))
+    # what is known now decides conditions and becomes the numbers that rules look for
+    small: tuple[Pass, ...] = (Fold(), Simplify())
     return Pipeline(
         *first,
+        # gradients run loops again: what equal loops compute is looked at once below
+        Trim(),
         *small,
+        # what is known of a step now says which of its work needs no step before
+        Batch(),
+        # rules bring constants together that can be folded, and that lets rules apply again
+        *(small if level > 1 else ()),
+        # all of the above may have left results of loops without readers
+        Trim(),
         # layouts are chosen for what is left, and make it harder to rewrite
         Select(),
+        # packing what every turn of a loop reads is work that loops are to leave out
+        Hoist(),
         # last: a group hides its nodes from every pass above
         Fuse(),
     )

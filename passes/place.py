@@ -7,7 +7,7 @@ What a held function is given is never copied: an element of a sequence is the s
 that the loop's counter tells. What it makes is computed where it belongs: an element of a stacked
 result in its place there, the result of a branch in that of the whole, the next carry where the
 next turn reads it. A carry needs two places, by turns, unless nobody reads the old one any more when
-the new one is stored.
+the new one is stored. Where carries are stacked, what the turns leave behind is the stack.
 """
 
 from __future__ import annotations
@@ -27,13 +27,18 @@ from .work import Block, Held, Job, overwrites
 
 @dataclass(eq=False)
 class Cell:
-    """A loop's memory for one value of each turn: `count` places of `size` bytes."""
+    """A loop's memory for one value of each turn: `count` places of `size` bytes, taken by turns; or
+    a `trail`, one more than there are turns, from the first to the last or in `reverse`."""
 
     size: Dim
-    count: int
+    count: Dim
+    trail: bool = False
+    reverse: bool = False
 
     def place(self, turn: Dim) -> Dim:
         """The offset of what turn number `turn` finds."""
+        if self.trail:
+            return (self.count - 1 - turn if self.reverse else turn) * self.size
         return mod(turn, self.count) * self.size
 
 
@@ -104,7 +109,7 @@ class Places:
                 self.block(inner)
             free = {v for v in job.reads if uses[v] == 1 and v in makers and v not in self.views}
             if job.op.loops:
-                self.loop(job, free)
+                self.loop(job, free, b.function.roots())
             else:
                 self.branch(job)
 
@@ -132,59 +137,64 @@ class Places:
 
     # --- loops ------------------------------------------------------------------------------
 
-    def loop(self, h: Held, free: Collection[Value]) -> None:
-        """`free`: operands that can be computed in the loop's cells."""
+    def loop(self, h: Held, free: Collection[Value], roots: Collection[Value]) -> None:
+        """`free`: operands that can be computed in the loop's cells; `roots`: results that belong
+        elsewhere."""
         op, (b,) = h.op, h.blocks
-        length = op.length if isinstance(op, Scan) else None
-        high = None if length is None else bounds(length)[1]
-        own = Loop(sym(f"turn.{len(self.loops)}", 0, high), length)
-        self.loops[h] = own
-        turns: Dim = own.counter if length is None else length
-        self.given(h, b)
-        outputs = [v for _, v in b.function.outputs]
         if not isinstance(op, Scan):
             raise InternalError(f"{op.name} is no loop")
-        carries = [(h.reads[k], b.function.inputs[k], outputs[k], h.writes[k])
-                   for k in range(op.carries)]  # fmt: skip
+        own = Loop(sym(f"turn.{len(self.loops)}", 0, bounds(op.length)[1]), op.length)
+        self.loops[h] = own
+        self.given(h, b)
+        inputs, outputs = b.function.inputs, [v for _, v in b.function.outputs]
         at = op.position(own.counter)
         for k in range(op.carries, op.varying):
-            x = b.function.inputs[k]
-            self.views[x] = (h.reads[k], at * x.type.nbytes)
-        later = {v for _, _, v, _ in carries}
-        for initial, carry, following, result in carries:
-            cell = self.carry(b, own.counter, carry, following, later)
+            self.views[inputs[k]] = (h.reads[k], at * inputs[k].type.nbytes)
+        ys = range(op.carries, len(outputs))
+        later = set(outputs[: op.carries])
+        for k in range(op.carries):
+            mine = [j for j in ys if outputs[j] in (inputs[k], outputs[k])
+                    and h.writes[j] not in roots and h.writes[j] not in self.views]  # fmt: skip
+            cell = self.cell(b, inputs[k], outputs[k], later)
+            if mine:
+                cell = Cell(inputs[k].type.nbytes, op.length + 1, True, op.reverse)
             own.cells.append(cell)
-            self.start(own, cell, initial, free)
-            self.views[result] = (cell, cell.place(turns))
-        for k in range(op.carries, len(outputs)):
-            to = h.writes[k], at * outputs[k].type.nbytes
-            self.bring(b, outputs[k], to)
+            self.carry(b, cell, own.counter, inputs[k], outputs[k])
+            self.start(own, cell, h.reads[k], free)
+            self.views[h.writes[k]] = (cell, cell.place(op.length))
+            for j in mine:  # those that turns find, or those that they leave
+                found = outputs[j] is inputs[k]
+                self.views[h.writes[j]] = (cell, cell.size if found == op.reverse else 0)
+        for k in ys:
+            if h.writes[k] not in self.views:
+                self.bring(b, outputs[k], (h.writes[k], at * outputs[k].type.nbytes))
 
     def start(self, loop: Loop, cell: Cell, initial: Value, free: Collection[Value]) -> None:
         """The first value of a cell."""
+        to = cell, cell.place(0)
         if initial in free:
-            self.views[initial] = (cell, 0)
+            self.views[initial] = to
         else:
-            loop.before.append(Transfer((cell, 0), initial))
+            loop.before.append(Transfer(to, initial))
 
-    def carry(self, b: Block, turn: DimExpr, carry: Value, following: Value,
-              later: Collection[Value]) -> Cell:  # fmt: skip
+    def cell(self, b: Block, carry: Value, following: Value, later: Collection[Value]) -> Cell:
         """Memory for a carry, which is `following` in the next turn. `later`: all that carries
         become."""
-        made = following not in self.views and _made(b, following)
-        if made:
+        if following not in self.views and _made(b, following):
             one = carry not in later and _done_with(b.jobs, carry, following)
         else:
             one = carry is following or carry not in later
         size = carry.type.nbytes
-        cell = Cell(size, 1) if one else Cell(aligned(size), 2)
+        return Cell(size, 1) if one else Cell(aligned(size), 2)
+
+    def carry(self, b: Block, cell: Cell, turn: DimExpr, carry: Value, following: Value) -> None:
+        """Puts what a turn finds and what it leaves into a cell."""
         self.views[carry] = (cell, cell.place(turn))
         to = cell, cell.place(turn + 1)
-        if made:
+        if following not in self.views and _made(b, following):
             self.views[following] = to
-        elif following is not carry:
+        elif following is not carry or cell.count != 1:
             self.ends[b].last.append(Transfer(to, following))
-        return cell
 
 
 def _made(b: Block, v: Value) -> bool:

@@ -51,11 +51,8 @@ class Held:
     node: Node
     op: Control
     blocks: tuple[Block, ...]
+    reads: tuple[Value, ...]
     order: int = 0
-
-    @property
-    def reads(self) -> tuple[Value, ...]:
-        return self.node.inputs
 
     @property
     def writes(self) -> tuple[Value, ...]:

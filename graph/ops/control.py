@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ...dims import Dim, maximum, total
 from ...errors import UNKNOWN
-from ..ir import CALLS, Function, Interner, Node, TensorType, Value, topological
+from ..ir import CALLS, Function, Interner, TensorType, Value, topological
 from ..rewire import rewire
 from .base import Op
 from .effects import Effect
@@ -24,15 +24,23 @@ _C = TypeVar("_C", bound="Control")
 
 class Control(Op, abstract=True):
     """An op that holds functions. Operands: `leading` ones of its own, then one for each input of
-    its functions, which all have the same inputs; the first `varying` of these differ from turn to
-    turn of a loop."""
+    its functions, which all have the same inputs. Results: one for each of the functions' results,
+    but for the first `judging` ones, which say how to go on.
+
+    The first `varying` inputs differ from turn to turn of a loop; the first `state` of these, its
+    carries, are what the results with the same numbers were at the turn before."""
 
     leading: ClassVar[int] = 0
+    judging: ClassVar[int] = 0
     loops: ClassVar[bool] = True
 
     @property
-    def varying(self) -> int:
+    def state(self) -> int:
         return 0
+
+    @property
+    def varying(self) -> int:
+        return self.state
 
     @property
     def functions(self) -> tuple[Function, ...]:
@@ -42,6 +50,14 @@ class Control(Op, abstract=True):
     def holding(self: _C, functions: Sequence[Function]) -> _C:
         """The op with other functions."""
         return replace(self, **dict(zip(self._held(), functions)))  # type: ignore[type-var]
+
+    def reduced(self: _C, results: Sequence[int], inputs: Sequence[int]) -> _C:
+        """The op with some of its results only, and some inputs of its functions."""
+        own = range(self.judging)
+        return self.holding([
+            replace(f, inputs=tuple(f.inputs[k] for k in inputs),
+                    outputs=tuple(f.outputs[k] for k in (*own, *(len(own) + k for k in results))))
+            for f in self.functions])  # fmt: skip
 
     def _held(self) -> list[str]:
         found = self.attributes()
@@ -62,24 +78,26 @@ def placeholder(owner: Interner, type: TensorType) -> Value:
     return owner.node(Input(name, type.dtype, type.shape), (), UNKNOWN).outputs[0]
 
 
-def captured(inputs: Iterable[Value], outputs: Sequence[Value]) -> list[Value]:
-    """What `outputs` need that does not depend on `inputs`, constants apart."""
+def captured(inputs: Iterable[Value], outputs: Sequence[Value],
+             given: Iterable[Value] = ()) -> list[Value]:  # fmt: skip
+    """What `outputs` need that does not depend on `inputs`, constants apart. `given`: inputs that
+    are computed elsewhere: nothing is needed for them."""
     inside = set(inputs)
+    known = {v.node for v in given}
     found: dict[Value, None] = {}
-    for node in _needing(outputs, inside):
-        found.update((v, None) for v in node.inputs if v not in inside)
+    for node in topological((v.node for v in outputs), known):
+        if node not in known and any(v in inside for v in node.inputs):
+            inside.update(node.outputs)
+            found.update((v, None) for v in node.inputs if v not in inside)
     found.update((v, None) for v in outputs if v not in inside)
     return [v for v in found if not isinstance(v.node.op, Constant)]
 
 
-def _needing(roots: Sequence[Value], inside: set[Value]) -> list[Node]:
-    """The nodes on paths from `inside` to `roots`; their results join `inside`."""
-    found = []
-    for node in topological(v.node for v in roots):
-        if any(v in inside for v in node.inputs):
-            inside.update(node.outputs)
-            found.append(node)
-    return found
+def free_name(stem: str, taken: set[str]) -> str:
+    """A name for one input more of a function: `stem` and a number. It is taken now."""
+    name = next(name for k in range(len(taken) + 1) if (name := f"{stem}{k}") not in taken)
+    taken.add(name)
+    return name
 
 
 def enclosed(

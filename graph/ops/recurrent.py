@@ -17,7 +17,7 @@ import numpy as np
 from ...dims import Dim, bounds, show
 from ...dtypes import Array, float32
 from ...errors import GraphError, InternalError, ShapeError
-from ..ir import CALLS, Function, TensorType, Value
+from ..ir import CALLS, Function, TensorType, Value, topological
 from ..rewire import rewire
 from .base import Caller, as_value, graph_function, make
 from .control import (
@@ -30,7 +30,7 @@ from .control import (
     placeholder,
     values_in,
 )
-from .shape import Concat, Reshape, Slice, reshape
+from .shape import Concat, Movement, Reshape, Slice, reshape
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,18 @@ class Scan(Control):
     reverse: bool = False
 
     @property
+    def state(self) -> int:
+        return self.carries
+
+    @property
     def varying(self) -> int:
         return self.carries + self.sequences
+
+    def reduced(self, results: Sequence[int], inputs: Sequence[int]) -> Scan:
+        carries = sum(k < self.carries for k in results)
+        sequences = sum(self.carries <= k < self.varying for k in inputs)
+        made = super().reduced(results, inputs)
+        return replace(made, carries=carries, sequences=sequences)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         if isinstance(self.length, int) and self.length < 0:
@@ -231,17 +241,13 @@ def _backward(
 ) -> tuple[Value | None, ...]:
     """The gradients of a scan's operands, given those of its results.
 
-    The scan runs again and keeps every carry (equal nodes are one, so nothing is computed twice);
-    then a scan in the other direction carries the gradient of the carry, and sums of those of what
-    stays the same.
+    The scan runs again and keeps what each step's gradient is made of (equal loops are compiled as
+    one, so nothing is computed twice); then a scan in the other direction carries the gradient of
+    the carry, and sums of those of what stays the same.
     """
     owner = xs[0].node.owner
     body = op.body
     c, split = op.carries, op.varying
-    kept = tuple((f"y{k}", v) for k, v in enumerate(body.inputs[:c]))
-    keeping = replace(op, body=replace(body, outputs=(*body.outputs[:c], *kept), effects=()))
-    kept_carries = owner.node(keeping, tuple(xs)).outputs[c:] if c else ()
-
     own = body.inputs[0].node.owner
     at = own.mark()
     flows = [k for k in range(c) if body.inputs[k].dtype.is_float]
@@ -265,25 +271,54 @@ def _backward(
         results.append(before if more is None else before + cast(more, before.dtype))
     passed = [k for k in range(c, split) if part(k) is not None]
     results += [part(k) for k in passed]
-    inputs = [*slopes, *sums, *body.inputs[:split], *slices]
-    same = captured(inputs, results)  # what no step changes
+    kept = _kept(body, results, c, split)
+    inputs = [*slopes, *sums, *kept, *body.inputs[c:split], *slices]
+    same = captured(inputs, results, kept)  # what no step changes
     carried = len(slopes) + len(sums)
     given = enclosed("step", _inputs(inputs, same, carried), _results(results, carried), False)
     own.forget(at, (*slopes, *sums, *slices))
-
-    outside = rewire(same, dict(zip(body.inputs, xs)), owner)
     if not results:
         return (None,) * len(xs)
+
+    named = tuple((f"y{k}", v) for k, v in enumerate(kept))
+    keeping = replace(op, body=replace(body, outputs=(*body.outputs[:c], *named), effects=()))
+    stacks = owner.node(keeping, tuple(xs)).outputs[c:] if kept else ()
+    outside = rewire(same, dict(zip(body.inputs, xs)), owner)
     first = [zeros(xs[k]) if gs[k] is None else gs[k] for k in flows]
     first += [CALLS["full"](s.shape, 0, s.dtype, owner) for s in sums]
-    operands = (*first, *kept_carries, *xs[c:split], *(gs[k] for k in taken),
+    operands = (*first, *stacks, *xs[c:split], *(gs[k] for k in taken),
                 *(outside[v] for v in same))  # fmt: skip
-    back = Scan(given, len(first), op.sequences + c + len(taken), op.length, not op.reverse)
+    sequences = len(inputs) - carried
+    back = Scan(given, carried, sequences, op.length, not op.reverse)
     made: list[Value] = list(owner.node(back, operands).outputs)  # type: ignore[arg-type]
     gradients: list[Value | None] = [None] * len(xs)
     for k, v in zip((*flows, *summed, *passed), made):
         gradients[k] = v if v.dtype == xs[k].dtype else cast(v, xs[k].dtype)
     return tuple(gradients)
+
+
+def _kept(body: Function, results: Sequence[Value], carries: int, varying: int) -> list[Value]:
+    """What a step must keep for `results`, which are made of its values: the carries that are used,
+    and what is computed of carries and elements, but for mere movements of elements."""
+    forward = set(topological(v.node for _, v in body.outputs))
+    inside = set(body.inputs[:varying])
+    for n in topological(v.node for _, v in body.outputs):
+        if any(v in inside for v in n.inputs):
+            inside.update(n.outputs)
+    kept: dict[Value, None] = dict.fromkeys(body.inputs[:carries])
+    used: set[Value] = set()
+    stack = list(results)
+    while stack:
+        v = stack.pop()
+        if v in used:
+            continue
+        used.add(v)
+        if v.node in forward and v in inside and v.node.inputs:
+            if not isinstance(v.node.op, Movement):
+                kept[v] = None
+                continue
+        stack.extend(v.node.inputs)
+    return sorted((v for v in kept if v in used), key=lambda v: (v.node.serial, v.index))
 
 
 def _wide(t: TensorType) -> TensorType:
