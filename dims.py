@@ -58,12 +58,13 @@ class Op(Atom):
 class DimExpr:
     """A non-constant Dim: `sum(coefficient * product of atoms)`, terms in a fixed order."""
 
-    __slots__ = ("_bounds", "_hash", "terms")
+    __slots__ = ("_bounds", "_hash", "_symbols", "terms")
 
     def __init__(self, terms: tuple[tuple[_Monomial, int], ...]) -> None:
         self.terms = terms
         self._hash = hash(terms)
         self._bounds: Bounds | None = None
+        self._symbols: frozenset[Sym] | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -89,7 +90,7 @@ class DimExpr:
 
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, int):
-            return _sum(((self, other),))
+            return self if other == 1 else _sum(((self, other),))
         out: dict[_Monomial, int] = {}
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
@@ -128,7 +129,7 @@ def _key(d: Dim) -> str:
 def _make(terms: dict[_Monomial, int]) -> Dim:
     """Normal form: no zero terms, `c*(x//c) + x%c` folded to `x`, terms sorted, ints unwrapped."""
     live = {m: c for m, c in terms.items() if c}
-    for m, c in list(live.items()):
+    for m, c in live.items():
         if len(m) == 1 and isinstance(m[0], Op) and m[0].kind == "mod":
             whole = m[0]
             partner = (Op("floordiv", whole.a, whole.b),)
@@ -370,38 +371,37 @@ def _interval_mul(
     return min(ends), max(ends)
 
 
-def free_symbols(d: Dim) -> set[Sym]:
+def free_symbols(d: Dim) -> frozenset[Sym]:
     """Every symbol in `d`."""
-    out: set[Sym] = set()
-    if isinstance(d, DimExpr):
-        for m, _ in d.terms:
-            for atom in m:
-                if isinstance(atom, Sym):
-                    out.add(atom)
-                elif isinstance(atom, Op):
-                    out |= free_symbols(atom.a) | free_symbols(atom.b)
-    return out
+    if isinstance(d, int):
+        return frozenset()
+    if d._symbols is None:
+        atoms = [atom for m, _ in d.terms for atom in m]
+        ops = [atom for atom in atoms if isinstance(atom, Op)]
+        d._symbols = frozenset(atom for atom in atoms if isinstance(atom, Sym)).union(
+            *(free_symbols(part) for op in ops for part in (op.a, op.b)))  # fmt: skip
+    return d._symbols
 
 
 def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
     """`d` with every symbol replaced, simplified anew."""
     if isinstance(d, int):
         return d
-    out: Dim = 0
+    parts: list[tuple[Dim, int]] = []
     for m, c in d.terms:
-        part: Dim = c
+        part: Dim = 1
         for atom in m:
             if isinstance(atom, Sym):
-                part = part * leaf(atom)
+                part = leaf(atom) * part
             elif isinstance(atom, Op):
-                part = part * _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf))
-        out = out + part
-    return out
+                part = _FUNCTIONS[atom.kind](rewrite(atom.a, leaf), rewrite(atom.b, leaf)) * part
+        parts.append((part, c))
+    return _sum(parts)
 
 
 def substitute(d: Dim, values: Mapping[Sym, Dim]) -> Dim:
     """`d` with some symbols replaced."""
-    if isinstance(d, int) or not values:
+    if isinstance(d, int) or not any(s in values for s in free_symbols(d)):
         return d
     return rewrite(d, lambda s: values[s] if s in values else DimExpr((((s,), 1),)))
 

@@ -29,7 +29,7 @@ def main() -> None:
     limit(1)
     import flowmill as fm
     import numpy as np
-    from flowmill.codegen.kernel.program import ARGUMENTS
+    from flowmill.codegen.kernel.frame import ARGUMENTS
 
     batch: Any = "batch" if "symbolic" in sys.argv else 32
     with fm.Graph() as graph:

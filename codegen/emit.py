@@ -18,6 +18,7 @@ from ..dtypes import bool_, int64
 from ..errors import InternalError
 from .bounds import CheckedExpressions
 from .expressions import Expressions, Lanes, Operand
+from .kernel.frame import INDEX_BITS
 from .kernel.ir import (
     Alloc,
     Buffer,
@@ -32,8 +33,6 @@ from .kernel.ir import (
     statements,
 )
 from .llvm_text import FunctionText, Scope, memory_type, splat_constant, value_type
-
-INDEX_BITS = 44  # an error word is site << 44 | index; the smallest one of a run is reported
 
 
 @dataclass(frozen=True)
@@ -434,6 +433,3 @@ class _Emitter:
             rows = after
             half //= 2
         self.ex.registers[b.name] = {(k,): Operand(r, n) for k, r in enumerate(rows)}
-
-
-NO_ERROR = (1 << 64) - 1  # the error word before a run

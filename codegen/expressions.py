@@ -79,9 +79,7 @@ class Expressions(Arithmetic):
 
     def fixed(self, d: Dim) -> Dim:
         """`d` with the symbols of unrolled loops replaced by their values."""
-        if isinstance(d, int) or not self.constants:
-            return d
-        return substitute(d, {s: v for s, v in self.constants.items()})
+        return substitute(d, self.constants)
 
     def dim_level(self, d: Dim) -> int:
         """The outermost scope in which `d` can be computed."""
@@ -224,7 +222,7 @@ class Expressions(Arithmetic):
         """Symbols in the indices of `e`."""
         found = self._symbols.get(e)
         if found is None:
-            mine: set[Sym] = set()
+            mine: frozenset[Sym] = frozenset()
             if isinstance(e, Index):
                 mine = free_symbols(e.dim)
             elif isinstance(e, Load | LaneReduce):

@@ -15,7 +15,8 @@ from functools import cached_property
 from ..dims import Sym, as_sym, show
 from ..dtypes import ALL, DType
 from ..errors import ExportError
-from .kernel.program import ARGUMENTS, Array, Program
+from .kernel.frame import ARGUMENTS
+from .kernel.program import Array, Program
 from .weights_image import header, in_order, nbytes
 
 ABI = 1  # of the interface's shape; a change that breaks callers makes a new number

@@ -19,7 +19,7 @@ from .cpu_check import cpu_check
 from .expressions import Expressions
 from .glue import Glue
 from .interface import FUNCTIONS, LARGEST, Entry, Interface
-from .kernel.program import (
+from .kernel.frame import (
     ARENA,
     ARGUMENTS,
     CONSTANTS,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ..dims import as_sym
 from ..dtypes import DType
-from .emit import INDEX_BITS
 from .expressions import Expressions
 from .glue import Glue, user_line
 from .interface import CODE, CODES, DTYPE_CODES, SITE_CODES, TEXT_BYTES, Entry
-from .kernel.program import ARGUMENTS
+from .kernel.frame import ARGUMENTS, INDEX_BITS
 from .library_context import signed
 from .routine import Routine
 

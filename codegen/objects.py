@@ -1,4 +1,8 @@
-"""LLVM text to object code and assembly. The only place where llvmlite is used."""
+"""LLVM text to object code and assembly. The only place where llvmlite is used.
+
+LLVM's own code is the largest thing in a compiling process: it is let go once it is loaded, and
+after each object.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,10 @@ import llvmlite.binding as llvm
 
 from ..errors import InternalError
 from ..target import Target
+from .resident import Pages
+
+_own = Pages(llvm.ffi.lib._name)
+_own.release()  # what loading has read
 
 
 @lru_cache(maxsize=2)
@@ -43,7 +51,9 @@ def _module(text: str, target: Target) -> llvm.ModuleRef:
 
 def object_code(text: str, target: Target) -> bytes:
     """A relocatable ELF object."""
-    return bytes(_machine(target).emit_object(_module(text, target)))
+    code = bytes(_machine(target).emit_object(_module(text, target)))
+    _own.release()
+    return code
 
 
 def assembly(text: str, target: Target) -> str:

@@ -6,7 +6,7 @@ In: a `Program`. Out: the text of a module with the entry points
     i32 @NAME(ptr frame)           a run: 0, or 1 with the error word set
     i32 @NAME_prepare(ptr frame)   the values that depend on variables and constants only
 
-over the native frame documented in `codegen.kernel.program`.
+over the native frame documented in `codegen.kernel.frame`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from .. import config
 from ..dims import Dim, as_sym
 from ..target import Target
 from .clock import counter
-from .emit import NO_ERROR, emit_kernel
+from .emit import emit_kernel
 from .expressions import ZERO_BYTES, ZEROS, Expressions
-from .kernel.program import (
+from .kernel.frame import (
     ARENA,
     ARGUMENTS,
     CONSTANTS,
     HOST,
+    NO_ERROR,
     PARALLEL_FOR,
     PREPARED,
     PROFILE,
     THREADS,
     USER,
     VARIABLES,
+)
+from .kernel.program import (
     Branch,
     Copy,
     Launch,

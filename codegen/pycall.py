@@ -22,11 +22,13 @@ A plan is 8-byte words. Header, then for each argument one record followed by it
 
     header      count, frame, entry, guard, ndarray type, PyLong_FromLong,
                 PyEval_SaveThread (0: keep the GIL), PyEval_RestoreThread
-    argument    scalar type, byte order, flags that must be set, rank, frame offset of the address
+    argument    scalar type, byte order, flags that must be set, rank, frame offset of the address,
+                bytes of an element; then two words that a call fills: first byte, end
     dimension   kind (FIXED, BIND, MATCH), frame offset, least, greatest, multiple
 
 A dimension must lie in least..greatest. BIND stores it in the frame if it is a multiple of
-`multiple`; MATCH compares it with what an earlier BIND of this call stored.
+`multiple`; MATCH compares it with what an earlier BIND of this call stored. What must be writable
+must share no byte with an argument before it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ MISMATCH = -1
 IN_USE = -2
 
 HEADER_WORDS = 8
-ARGUMENT_WORDS = 5
+ARGUMENT_WORDS = 8
 DIMENSION_WORDS = 5
 FIXED, BIND, MATCH = 0, 1, 2
 
@@ -48,6 +50,7 @@ ARRAY_RANK = 24
 ARRAY_SHAPE = 32
 ARRAY_DTYPE = 56
 ARRAY_FLAGS = 64
+WRITEABLE = 0x400  # among the flags
 DTYPE_SCALAR = 16
 DTYPE_ORDER = 26
 
@@ -93,8 +96,8 @@ begin:
   br label %argument
 
 argument:
-  %i = phi i64 [0, %begin], [%i1, %fits]
-  %record = phi ptr [%first, %begin], [%dim, %fits]
+  %i = phi i64 [0, %begin], [%i1, %accept]
+  %record = phi ptr [%first, %begin], [%dim, %accept]
   %more = icmp slt i64 %i, %count
   br i1 %more, label %look, label %run
 look:                       ; only an exact ndarray has its fields where we look for them
@@ -126,6 +129,7 @@ check:
 store:
   %data = at ptr %array DATA
   %shape = at ptr %array SHAPE
+  %element = at i64 %record 40
   %where = getelementptr i8, ptr %frame, i64 %offset
   store ptr %data, ptr %where, align 8
   %dims = getelementptr i64, ptr %record, i64 <ARGUMENT>
@@ -135,6 +139,7 @@ dimension:
   %d = phi i32 [0, %store], [%d1, %next]
   %dim = phi ptr [%dims, %store], [%after, %next]
   %size_at = phi ptr [%shape, %store], [%size_after, %next]
+  %bytes = phi i64 [%element, %store], [%more_bytes, %next]
   %left = icmp slt i32 %d, %rank
   br i1 %left, label %range, label %fits
 range:
@@ -147,6 +152,7 @@ range:
   %high = icmp sle i64 %size, %greatest
   %within = and i1 %low, %high
   %word = getelementptr i8, ptr %frame, i64 %home
+  %more_bytes = mul i64 %bytes, %size
   br i1 %within, label %symbol, label %release
 symbol:
   switch i64 %kind, label %next [i64 <BIND>, label %bind i64 <MATCH>, label %match]
@@ -169,6 +175,31 @@ next:
   %size_after = getelementptr i64, ptr %size_at, i64 1
   br label %dimension
 fits:
+  %start = ptrtoint ptr %data to i64
+  %end = add i64 %start, %bytes
+  %start_at = getelementptr i8, ptr %record, i64 48
+  %end_at = getelementptr i8, ptr %record, i64 56
+  store i64 %start, ptr %start_at, align 8
+  store i64 %end, ptr %end_at, align 8
+  %writable = and i32 %want_flags, <WRITEABLE>
+  %written = icmp ne i32 %writable, 0
+  br i1 %written, label %earlier, label %accept
+earlier:                    ; what is written lies apart from every argument before it
+  %other = phi ptr [%first, %fits], [%following, %compare]
+  %compared = icmp eq ptr %other, %record
+  br i1 %compared, label %accept, label %compare
+compare:
+  %other_rank = at i64 %other 24
+  %other_start = at i64 %other 48
+  %other_end = at i64 %other 56
+  %below = icmp ule i64 %end, %other_start
+  %above = icmp uge i64 %start, %other_end
+  %apart = or i1 %below, %above
+  %dim_words = mul i64 %other_rank, <DIMENSION>
+  %words = add i64 %dim_words, <ARGUMENT>
+  %following = getelementptr i64, ptr %other, i64 %words
+  br i1 %apart, label %earlier, label %release
+accept:
   %i1 = add i64 %i, 1
   br label %argument
 
@@ -188,7 +219,7 @@ long:
   br label %release
 release:
   %result = phi i32 [<MISMATCH>, %look], [<MISMATCH>, %check], [<MISMATCH>, %range],
-                    [<MISMATCH>, %divide], [<MISMATCH>, %match],
+                    [<MISMATCH>, %divide], [<MISMATCH>, %match], [<MISMATCH>, %compare],
                     [%status_short, %short], [%status_long, %long]
   call void @fm_pycall_release(ptr %guard)
   br label %answer
@@ -211,6 +242,7 @@ def pycall_ir() -> str:
         "MATCH": MATCH,
         "MISMATCH": MISMATCH,
         "IN_USE": IN_USE,
+        "WRITEABLE": WRITEABLE,
     }
     text = re.sub(r"<([A-Z_]+)>", lambda m: str(numbers[m[1]]), _TEXT)
     return re.sub(r"%(\w+) = at (\w+) %(\w+) (\w+)", _load, text)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, ShapeError
-from .definition import Graph, VariableInfo
 from .ir import Value, topological
 from .ops.base import as_value
 from .ops.source import Input, Variable
 from .ops.state import Token
 from .rewire import rewire
+
+if TYPE_CHECKING:
+    from .definition import Graph
 
 
 def clone(
@@ -36,7 +39,7 @@ def clone(
     GraphError for an unknown or foreign value, ShapeError where a replacement does not fit its
     users (the note names the node that uses it).
     """
-    made = Graph(name or graph.graph_name, graph.seed)
+    made = type(graph)(name or graph.graph_name, graph.seed)
     made.symbols, made.counts = dict(graph.symbols), dict(graph.counts)
     swaps: dict[Value, Value] = {}
     for key, given in (replace or {}).items():
@@ -95,7 +98,7 @@ def _describe(graph: Graph, made: Graph, copies: Mapping[Value, Value], stale: s
     for label, info in graph.variables.items():
         new = copies.get(info.value)
         if new is not None and isinstance(new.node.op, Variable):
-            made.variables[label] = VariableInfo(new, info.initial)
+            made.variables[label] = dataclasses.replace(info, value=new)
     for label, old in graph.outputs.items():
         new = copies.get(old.node.inputs[0] if old in stale else old)
         if new is not None:

@@ -18,6 +18,7 @@ from ..config import DEFAULT_SEED
 from ..dims import Dim, DimExpr, free_symbols, sym
 from ..dtypes import Array, DType, as_dtype, float32
 from ..errors import ConfigError, FetchError, GraphError, Loc, ShapeError, user_frame
+from .clone import clone
 from .ir import CALLS, Function, Interner, Layout, Node, Shape, Value, topological
 from .ops.base import Op, graph_function
 from .ops.registry import load_all
@@ -138,8 +139,6 @@ class Graph(Interner):
         outputs: Iterable[Value | str] | None = None, name: str | None = None,
     ) -> Graph:  # fmt: skip
         """`fm.clone` of this graph: a copy, some values replaced, for fine-tuning."""
-        from .clone import clone
-
         return clone(self, replace, outputs, name)
 
     def find(self, name: str) -> Value:
@@ -361,25 +360,28 @@ def named(value: Value, name: str) -> Value:
     return graph.set_name(value, name)
 
 
-def initial_values(graph: Graph, seed: int | None = None,
-                   known: Collection[str] = ()) -> dict[str, Array]:  # fmt: skip
-    """Every variable's initial value, apart from variables already `known`. Depends on the seed
-    and the variable's name only."""
-    out: dict[str, Array] = {}
+def initial_values(graph: Graph, seed: int | None = None) -> dict[str, Array]:
+    """Every variable's initial value. Depends on the seed and the variable's name only."""
+    return {name: value.copy() for name, value in starts(graph, seed)}
+
+
+def starts(graph: Graph, seed: int | None = None,
+           known: Collection[str] = ()) -> Iterator[tuple[str, Array]]:  # fmt: skip
+    """As `initial_values`, without those already `known`: one by one, as they may be large, and
+    only to be read, as some are the graph's own."""
     for name, info in list(graph.variables.items()):
         if name in known:
             continue
+        if not callable(info.initial):
+            yield name, info.initial
+            continue
         op = _variable_op(info.value)
-        if callable(info.initial):
-            entropy = [graph.seed if seed is None else seed, *name.encode()]
-            shape = tuple(d for d in op.shape if isinstance(d, int))
-            made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
-            if made.shape != shape:
-                raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
-            out[name] = np.ascontiguousarray(made, dtype=op.dtype.numpy)
-        else:
-            out[name] = np.array(info.initial, dtype=op.dtype.numpy)
-    return out
+        entropy = [graph.seed if seed is None else seed, *name.encode()]
+        shape = tuple(d for d in op.shape if isinstance(d, int))
+        made = np.asarray(info.initial(np.random.default_rng(entropy), shape))
+        if made.shape != shape:
+            raise ConfigError(f'the initializer of "{name}" made {made.shape}, not {shape}')
+        yield name, np.ascontiguousarray(made, dtype=op.dtype.numpy)
 
 
 def group(graph: Graph, token: Value, updates: Sequence[tuple[Value, Value]]) -> Value:

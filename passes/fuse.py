@@ -1,9 +1,10 @@
 """Fusion: which nodes are computed together.
 
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
-each; loops and branches stay, and reshapes that are only another view of what they read. A group is a reduction (matrix product, convolution, sum...) with the pointwise work on its
-result, or a chain of pointwise work alone. Ops that only move elements cheaply (reshape,
-broadcast, slice) are never computed by themselves: whoever reads them reads through them.
+each; loops and branches stay, and reshapes that are only another view of what they read. A group is
+a reduction (matrix product, convolution, sum...) with the pointwise work on its result, or a chain
+of pointwise work alone. Ops that only move elements cheaply (reshape, broadcast, slice) are never
+computed by themselves: whoever reads them reads through them.
 
 Every group's inputs are complete before its first node in one topological order, which keeps the
 groups free of cycles without any search.

@@ -29,8 +29,9 @@ def step_clocks(mr: int, nv: int, target: Target) -> float:
     )
 
 
-def _split(n: int, tile: int) -> list[int]:
-    return [tile] * (n // tile) + ([n % tile] if n % tile else [])
+def _split(n: int, tile: int) -> list[tuple[int, int]]:
+    """(size, how many) of the tiles of `n`."""
+    return [(size, count) for size, count in ((tile, n // tile), (n % tile, 1)) if size and count]
 
 
 @lru_cache(maxsize=4096)
@@ -50,13 +51,13 @@ def register_tile(rows: Dim, vectors: Dim, depth: Dim, target: Target,
             if not fits(mr, nv, target) or (mr * nv > 3 * full and mr > 1):
                 continue
             cost = sum(
-                k * step_clocks(r, v, target) + 20 + r * v
-                for r in _split(m, mr)
-                for v in _split(n, nv)
+                (k * step_clocks(r, v, target) + 20 + r * v) * many_r * many_v
+                for r, many_r in _split(m, mr)
+                for v, many_v in _split(n, nv)
             )
             if n % nv:
                 cost *= RAGGED
-            key = (cost, abs(nv - 3), -mr, nv)
+            key = (round(cost, 3), abs(nv - 3), -mr, nv)  # equal costs, however they are added up
             if best is None or key < best:
                 best = key
     if best is None:

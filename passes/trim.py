@@ -166,9 +166,9 @@ def _reduced(function: Function) -> Function:
             continue
         if isinstance(n.op, Control):
             wanted = [k for k, v in enumerate(n.outputs) if v in needed]
-            plans[n] = results, inputs = _takes(n.op, wanted)
+            plans[n] = _takes(n.op, wanted)
             first = n.op.leading
-            needed.update((*n.inputs[:first], *(n.inputs[first + k] for k in inputs)))
+            needed.update((*n.inputs[:first], *(n.inputs[first + k] for k in plans[n][1])))
         else:
             needed.update(n.inputs)
 

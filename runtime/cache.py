@@ -12,11 +12,10 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from .. import config
@@ -30,10 +29,15 @@ def _compiler_version() -> str:
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.blake2b(digest_size=8)
     for folder in ("", "graph", "graph/ops", "passes", "codegen", "codegen/kernel"):
-        for path in sorted((root / folder).glob("*.py")):
-            status = path.stat()
-            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns};".encode())
-    return f"{digest.hexdigest()} llvmlite {metadata.version('llvmlite')}"
+        with os.scandir(root / folder) as found:
+            for file in sorted((f for f in found if f.name.endswith(".py")), key=lambda f: f.name):
+                status = file.stat()
+                digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns};".encode())
+    llvmlite = PathFinder.find_spec("llvmlite")  # importlib.metadata would take 15 ms to load
+    if llvmlite is not None and llvmlite.origin is not None:
+        with suppress(OSError):
+            digest.update(Path(llvmlite.origin).with_name("_version.py").read_bytes())
+    return digest.hexdigest()
 
 
 def key(*parts: str) -> str:
@@ -86,6 +90,8 @@ def fetch(name: str) -> Entry | None:
 
 def store(name: str, code: bytes, manifest: str) -> Entry:
     """Keeps an entry on disk if the folder allows, else in memory."""
+    import tempfile  # a run from the cache does without it
+
     text = manifest.encode()
     facts = json.dumps({"format": FORMAT, "name": name, "code": len(code), "manifest": len(text),
                         "digest": _digest(code + text)}).encode()  # fmt: skip

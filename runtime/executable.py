@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from .. import config
-from ..codegen.emit import INDEX_BITS, NO_ERROR
-from ..codegen.kernel import program as frame_layout
+from ..codegen.kernel import frame as layout
+from ..codegen.pycall import MISMATCH
 from ..dims import evaluate
 from ..dtypes import Array
 from ..errors import InternalError, RunError, UserError
@@ -35,12 +33,17 @@ _MESSAGES = {
 }
 
 
+def _not_yet(*_arrays: Any) -> int:
+    """The fast call before there is one."""
+    return MISMATCH
+
+
 class Frame:
     """One run's arguments and scratch memory."""
 
     def __init__(self, executable: Executable) -> None:
         m = executable.manifest
-        self.words = (frame_layout.ARGUMENTS // 8 + len(m.inputs) + len(m.outputs)
+        self.words = (layout.ARGUMENTS // 8 + len(m.inputs) + len(m.outputs)
                       + len(m.symbols) + len(m.computed))  # fmt: skip
         self.memory = aligned(8 * self.words).view(np.int64)
         self.arena_bytes = -1
@@ -59,7 +62,7 @@ class Frame:
         if nbytes > self.arena_bytes:
             self.arena = aligned(nbytes)
             self.arena_bytes = nbytes
-            self.set(frame_layout.ARENA, int(self.arena.ctypes.data))
+            self.set(layout.ARENA, int(self.arena.ctypes.data))
 
 
 class Executable:
@@ -100,16 +103,14 @@ class Executable:
         self._plan: list[tuple[list[Any], np.dtype[Any]]] = [
             ([d if isinstance(d, int) else sources.get(str(plain_symbol(d))) for d in a.shape],
              a.dtype.numpy) for a in manifest.outputs]  # fmt: skip
-        self._one = self._plan[0] if self.static and len(self._plan) == 1 else None
-        self._known_apart: list[weakref.ref[Any]] = []
         self._uses_state = bool(manifest.variables) or self._prepare is not None
-        self._can_be_fast = self._fits_fast_call()
-        self._fast: Callable[..., int] | None = None
+        self._fast_symbol = 0  # compiled now: a program that runs has memory of its own
+        if self._fits_fast_call():
+            self._fast_symbol = native.address(native.support(), "fm_pycall")
+        self._fast: Callable[..., int] = _not_yet
         self._fast_caps: dict[str, int] = {}
         self.clock: Array | None = None  # readings of a profile
-        self._report = config.integer("debug") >= 2
-        if self._report:
-            self.start_clock()
+        self.ran: Callable[[dict[str, int]], None] | None = None  # told of every run's dims
 
     # --- runs -------------------------------------------------------------------------------
 
@@ -121,16 +122,16 @@ class Executable:
 
     def new_frame(self) -> Frame:
         f = Frame(self)
-        f.set(frame_layout.PARALLEL_FOR, native.parallel_for() if self.threads > 1 else 0)
-        f.set(frame_layout.THREADS, self.threads)
-        f.set(frame_layout.VARIABLES, ctypes.addressof(self.variable_table))
-        f.set(frame_layout.CONSTANTS, ctypes.addressof(self.constant_table))
-        f.set(frame_layout.PREPARED, int(self.prepared.ctypes.data))
+        f.set(layout.PARALLEL_FOR, native.parallel_for() if self.threads > 1 else 0)
+        f.set(layout.THREADS, self.threads)
+        f.set(layout.VARIABLES, ctypes.addressof(self.variable_table))
+        f.set(layout.CONSTANTS, ctypes.addressof(self.constant_table))
+        f.set(layout.PREPARED, int(self.prepared.ctypes.data))
         if self._host is not None:
-            f.set(frame_layout.HOST, ctypes.cast(self._host, ctypes.c_void_p).value or 0)
+            f.set(layout.HOST, ctypes.cast(self._host, ctypes.c_void_p).value or 0)
         if self.clock is not None:
             f.clock = self.clock
-            f.set(frame_layout.PROFILE, int(self.clock.ctypes.data))
+            f.set(layout.PROFILE, int(self.clock.ctypes.data))
         return f
 
     def show(self, _user: int, number: int, data: int, dims: int) -> None:
@@ -150,7 +151,7 @@ class Executable:
         One run at a time."""
         self.clock = np.zeros(2 + 2 * len(self.manifest.steps), np.int64)
         self._free.clear()
-        self._fast = None
+        self._fast = _not_yet
         return self.clock
 
     def stop_clock(self) -> None:
@@ -169,19 +170,17 @@ class Executable:
         f = self.frame()
         f.need(evaluate(m.arena_bytes, dims))
         for k, a in enumerate((*arrays, *outs)):
-            f.set(frame_layout.ARGUMENTS + 8 * k, int(a.ctypes.data))
-        base = frame_layout.ARGUMENTS + 8 * (len(arrays) + len(outs))
+            f.set(layout.ARGUMENTS + 8 * k, int(a.ctypes.data))
+        base = layout.ARGUMENTS + 8 * (len(arrays) + len(outs))
         for k, s in enumerate(m.symbols):
             f.set(base + 8 * k, dims[s.name])
         try:
             self.enter(f, lambda: self._call(f.address), dims)
         finally:
             self._free.append(f)
-        if self._report and self.clock is not None:
-            from .profile import print_run
-
-            print_run(m, self.clock, dims, self.threads)
-        if self._fast is None or not self.static:
+        if self.ran is not None:
+            self.ran(dims)
+        if self._fast is _not_yet or not self.static:
             self.enable_fast(dims)
         return outs
 
@@ -197,7 +196,7 @@ class Executable:
         finally:
             self._end()
         if status != 0:
-            raise self.failure(int(f.memory[0]) & NO_ERROR, dims)
+            raise self.failure(int(f.memory[0]) & layout.NO_ERROR, dims)
 
     def renew(self, f: Frame) -> None:
         """Computes prepared values again if what they come from was written."""
@@ -205,25 +204,18 @@ class Executable:
         with self._preparing:  # readers of one state run side by side
             if self.stale():
                 if self._prepare(f.address) != 0:
-                    raise self.failure(int(f.memory[0]) & NO_ERROR, {})
+                    raise self.failure(int(f.memory[0]) & layout.NO_ERROR, {})
                 self._prepared_versions = tuple([self.state.versions[n] for n in self._sources])
 
     # --- the fast path ----------------------------------------------------------------------
 
-    def run_fast(self, inputs: Sequence[Any], given: Sequence[Array | None] | None = None
-                 ) -> list[Array] | None:  # fmt: skip
+    def run_fast(self, inputs: Sequence[Any], given: list[Array | None] | None = None
+                 ) -> list[Any] | None:  # fmt: skip
         """As `run`, where arguments fit exactly and nothing fails. None: nothing happened, and
         `run` does it, or says why it cannot be done."""
-        fast = self._fast
-        if fast is None:
-            return None
         outs: list[Any]
         if given is not None:
-            if not self._apart(inputs, given):
-                return None
-            outs = list(given)
-        elif self._one is not None:
-            outs = [_empty(*self._one)]
+            outs = given
         elif self.static:
             outs = [_empty(s, d) for s, d in self._plan]
         else:
@@ -233,12 +225,12 @@ class Executable:
             except (AttributeError, IndexError, ValueError):
                 return None
         if not self._uses_state:
-            return outs if fast(*inputs, *outs) == 0 else None
+            return outs if self._fast(*inputs, *outs) == 0 else None
         self._begin()
         try:
             if self._prepared_at != self.state.changes and self.stale():
                 return None
-            if fast(*inputs, *outs) != 0:
+            if self._fast(*inputs, *outs) != 0:
                 return None
             if self.written:
                 self.state.touched(self.written)
@@ -246,59 +238,44 @@ class Executable:
         finally:
             self._end()
 
-    def quick(self) -> Callable[[tuple[Any, ...], Array | None], Array | None]:
-        """`run_fast` for programs with one result that write no variables, without the calls in
-        between: a third less. Never succeeds for other programs."""
+    def quick(self, slow: Callable[[tuple[Any, ...], Any], Any]) -> Callable[..., Any] | None:
+        """A function of the inputs, and of memory for the result as `out`, for programs with one
+        result that write no variables: `run_fast` without the calls in between, half the cost.
+        What it cannot do goes to `slow(inputs, out)`. None for other programs."""
         if len(self._plan) != 1 or self.written:
-            return lambda arrays, out: None
+            return None
         (sizes, dtype), state, readers = self._plan[0], self.state, self.state.readers
         varying = [k for k, d in enumerate(sizes) if d.__class__ is not int]
         if len(varying) > 1:
-            return lambda arrays, out: None
+            return None
         at = varying[0] if varying else len(sizes)
         fixed = tuple(sizes)
         head, tail = fixed[:at], fixed[at + 1 :]
         source, axis = fixed[at] if varying else (0, 0)
-        apart = self._apart
 
-        def run(arrays: tuple[Any, ...], out: Array | None) -> Array | None:
-            fast = self._fast
-            if fast is None:
-                return None
-            if out is not None:
-                if not apart(arrays, (out,)):
-                    return None
-            elif varying:
-                try:
-                    out = _empty((*head, arrays[source].shape[axis], *tail), dtype)
-                except (AttributeError, IndexError, ValueError):
-                    return None
-            else:
-                out = _empty(fixed, dtype)
+        def call(*arrays: Any, out: Any = None) -> Any:
+            result = out
+            if result is None:
+                if not varying:
+                    result = _empty(fixed, dtype)
+                else:
+                    try:
+                        result = _empty((*head, arrays[source].shape[axis], *tail), dtype)
+                    except (AttributeError, IndexError, ValueError):
+                        return slow(arrays, None)
             readers.append(None)
             try:
                 if state.writes or (self._prepared_at != state.changes and self.stale()):
-                    return None
-                return out if fast(*arrays, out) == 0 else None
+                    pass
+                elif self._fast(*arrays, result) == 0:
+                    return result
             finally:
                 readers.pop()
                 if state.writes:
                     state.wake()
+            return slow(arrays, out)
 
-        return run
-
-    def _apart(self, inputs: Sequence[Any], given: Sequence[Array | None]) -> bool:
-        """Whether all are arrays that share no memory: remembered for the last ones. FeedError
-        where they do."""
-        arrays = (*inputs, *given)
-        known = self._known_apart
-        if len(known) == len(arrays) and all(r() is a for r, a in zip(known, arrays)):
-            return True
-        if not all(a.__class__ is np.ndarray for a in arrays):
-            return False
-        overlap([*inputs, *self._homes], given)
-        self._known_apart = [weakref.ref(a) for a in arrays]
-        return True
+        return call
 
     def stale(self) -> bool:
         """Whether prepared values must be computed before a run. Within a turn only."""
@@ -311,22 +288,22 @@ class Executable:
     def enable_fast(self, dims: dict[str, int]) -> None:
         """Prepares the native call for dims up to these."""
         m = self.manifest
-        if not self._can_be_fast or self.clock is not None:
+        if not self._fast_symbol or self.clock is not None:
             return
         caps = {s.name: max(dims[s.name], self._fast_caps.get(s.name, 0)) for s in m.symbols}
-        if self._fast is not None and caps == self._fast_caps:
+        if self._fast is not _not_yet and caps == self._fast_caps:
             return
-        f = self.new_frame()  # the one in use may be running
+        f = self.frame()  # from now on the fast call's own
         f.need(evaluate(m.arena_bytes, caps))
-        base = frame_layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
+        base = layout.ARGUMENTS + 8 * (len(m.inputs) + len(m.outputs))
         plans = {s.name: DimPlan(base + 8 * k, s.lo, caps[s.name], s.multiple)
                  for k, s in enumerate(m.symbols)}  # fmt: skip
         args = [ArgPlan(a.dtype.numpy, tuple(d if isinstance(d, int) else str(plain_symbol(d))
-                                             for d in a.shape), frame_layout.ARGUMENTS + 8 * k,
+                                             for d in a.shape), layout.ARGUMENTS + 8 * k,
                         writable=k >= len(m.inputs))
                 for k, a in enumerate((*m.inputs, *m.outputs))]  # fmt: skip
-        call = FastCall(native.address(native.support(), "fm_pycall"), self.entry, f.address,
-                        8 * f.words, args, plans, release_gil=True, owner=(f, self.library))  # fmt: skip
+        call = FastCall(self._fast_symbol, self.entry, f.address, 8 * f.words, args, plans,
+                        release_gil=True, owner=(f, self.library))  # fmt: skip
         self._fast, self._fast_caps = call.call, caps
 
     def _fits_fast_call(self) -> bool:
@@ -341,10 +318,10 @@ class Executable:
 
     def failure(self, word: int, dims: dict[str, int]) -> UserError:
         """The error a run recorded."""
-        if word >> INDEX_BITS >= len(self.manifest.sites):
+        if word >> layout.INDEX_BITS >= len(self.manifest.sites):
             raise InternalError(f"{self.manifest.name}: a kernel reached outside of its buffers")
-        site = self.manifest.sites[word >> INDEX_BITS]
-        index = word & ((1 << INDEX_BITS) - 1)
+        site = self.manifest.sites[word >> layout.INDEX_BITS]
+        index = word & ((1 << layout.INDEX_BITS) - 1)
         return explain(site, index, dims)
 
 

@@ -3,7 +3,8 @@
 `FastCall(...).call(*arrays)` checks the arrays, fills the frame and runs the program without any
 Python in between (30 ns for three arrays), or returns MISMATCH or IN_USE without running it, see
 `codegen/pycall.py`. It accepts exact, C-contiguous, aligned NumPy arrays of native byte order only:
-everything else is for the slow path, which converts or explains.
+everything else is for the slow path, which converts or explains. So are arrays to write to that
+share memory with an argument before them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from ..codegen import pycall as layout
 from ..errors import InternalError
 
-_C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400  # NumPy's flag bits
+_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100  # NumPy's flag bits
 _METH_FASTCALL = 0x80
 _I64_MAX = 2**63 - 1
 # Scalar types that do not tell the whole dtype: bytes, str and records have a length, times a unit.
@@ -185,8 +186,9 @@ def _records(args: Sequence[ArgPlan], dims: dict[str, DimPlan]) -> Iterator[int]
         order = _order(arg.dtype)
         if order not in (b"=", b"|") or issubclass(arg.dtype.type, _SIZED):
             raise InternalError(f"fast call cannot take {arg.dtype!r}")
-        flags = _C_CONTIGUOUS | _ALIGNED | (_WRITEABLE if arg.writable else 0)
+        flags = _C_CONTIGUOUS | _ALIGNED | (layout.WRITEABLE if arg.writable else 0)
         yield from (id(arg.dtype.type), order[0], flags, len(arg.shape), arg.offset)
+        yield from (arg.dtype.itemsize, 0, 0)
         for size in arg.shape:
             if isinstance(size, int):
                 yield from (layout.FIXED, 0, size, size, 1)

@@ -69,7 +69,7 @@ class Library:
         self._areas: dict[str, tuple[int, Area]] = {
             a.name: (k, a) for m in self.functions.values() for k, a in enumerate(m.variables)
         }
-        self._locks = State({})  # one writer, many readers
+        self._locks = State()  # one writer, many readers
         self._threads = threads or config.available_threads()
         image = _weights_path(path, raw, weights)
         self._main = _Context(self, image, None)

@@ -9,16 +9,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..codegen.kernel.program import Array as ProgramArray
-from ..codegen.kernel.program import Launch, Program
 from ..dims import Dim, DimExpr, Sym, as_sym, parse, show, sym, total
 from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
 from ..errors import Loc, ModelError
+
+if TYPE_CHECKING:
+    from ..codegen.kernel.program import Array as ProgramArray
+    from ..codegen.kernel.program import Launch, Program
 
 FORMAT = 2
 

@@ -1,6 +1,6 @@
 """Profiles: how long each kernel of a run takes, how much arithmetic and memory traffic it makes.
 
-In: a session, fetches and feeds. Out: a `Profile` with a row per timed step. The native code reads
+In: a compiled program and its inputs. Out: a `Profile` with a row per timed step. The native code reads
 the CPU's clock between kernels itself, so that profiled code is the code that always runs; kernels
 that several threads share are timed per phase.
 """
@@ -11,7 +11,7 @@ import ctypes
 import linecache
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +24,8 @@ from ..dtypes import Array
 from ..errors import UNKNOWN, ConfigError, Loc
 from . import native
 from .arguments import checked
+from .executable import Executable
 from .manifest import Manifest
-from .session import Session
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ class Profile:
         return tuple(found.values())
 
 
-def profile(session: Session, fetches: Any, feeds: Mapping[Any, Any], steps: int = 20,
+def profile(executable: Executable, inputs: Sequence[Any], steps: int = 20,
             warmup: int = 3) -> Profile:  # fmt: skip
-    """Runs `fetches` with `feeds` for `steps` runs (after `warmup` ones) and says where time goes.
+    """Runs a program (`session.bound(fetches, feeds)` gives it and its inputs) for `steps` runs,
+    after `warmup` ones, and says where time goes.
 
     Variables are updated as by any run. ConfigError if `steps` is less than 1; what `run` raises.
     """
     if steps < 1:
         raise ConfigError(f"a profile needs one step or more, not {steps}")
-    executable, inputs = session.bound(fetches, feeds)
     m = executable.manifest
     _, dims = checked(m, inputs)
     clock = executable.start_clock()
@@ -192,12 +192,21 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
-def print_run(m: Manifest, clock: Array, dims: Mapping[str, int], threads: int) -> None:
-    """What FLOWMILL_DEBUG=2 prints of every run on standard error."""
+def report_runs(executable: Executable) -> None:
+    """Prints a profile of every run from now on, as FLOWMILL_DEBUG=2 asks for."""
+    executable.start_clock()
+    executable.ran = lambda dims: print_run(executable, dims)
+
+
+def print_run(executable: Executable, dims: Mapping[str, int]) -> None:
+    """The profile of the last run, on standard error, if it was timed."""
+    m, clock = executable.manifest, executable.clock
+    if clock is None:
+        return
     tick = seconds_per_tick()
     whole = float(clock[0] - clock[1]) * tick
     made = rows(m, clock[2::2] * tick, clock[3::2], dims)
-    p = Profile(m.name, made, whole, whole, 1, threads, dims)
+    p = Profile(m.name, made, whole, whole, 1, executable.threads, dims)
     lines = table(p)
     widths = [min(max(len(line[k]) for line in lines), 40) for k in range(len(lines[0]))]
     print(f"# run of {m.name}: {duration(whole)}", file=sys.stderr)

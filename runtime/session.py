@@ -15,7 +15,7 @@ from typing import Any
 from .. import config
 from ..dtypes import Array
 from ..errors import ConfigError, FeedError, FetchError, GraphError
-from ..graph.definition import Graph, current_graph, initial_values
+from ..graph.definition import Graph, current_graph, starts
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
 from ..graph.printer import constants_in
@@ -54,7 +54,7 @@ class Session:
         self.threads = threads or native.default_threads()
         self.level = config.integer("level") if level is None else level
         self.seed = seed
-        self._state = State(initial_values(self.graph, seed))
+        self._state = State(starts(self.graph, seed))
         self._signatures: dict[Any, _Signature] = {}
         self._executables: dict[Any, Executable] = {}
         self._lock = threading.RLock()
@@ -64,7 +64,7 @@ class Session:
         """The variables, those too that joined the graph after this session was made."""
         if len(self.graph.variables) != len(self._state.arrays):
             with self._lock:
-                self._state.add(initial_values(self.graph, self.seed, self._state.arrays))
+                self._state.add(starts(self.graph, self.seed, self._state.arrays))
         return self._state
 
     def __enter__(self) -> Session:
@@ -111,23 +111,26 @@ class Session:
         order = [keys.index(k) for k in signature.feeds]
         if order == list(range(len(keys))):
             order = []  # as the program takes them
-        single, run_fast, run, rebuild = found.single, e.run_fast, e.run, found.rebuild
-        count, quick = len(keys), e.quick()
+        count = len(keys)
 
-        def call(*arrays: Any, out: Any = None) -> Any:
+        def complete(arrays: tuple[Any, ...], out: Any) -> Any:
             if len(arrays) != count:
                 raise FeedError(f"{count} arrays are needed, {len(arrays)} were given")
-            if order:
-                arrays = tuple([arrays[k] for k in order])
-            if single:
-                result = quick(arrays, out)
-                if result is not None:
-                    return result
-            given = None if out is None else [out] if single else found.flat(out)
-            outs = run_fast(arrays, given) or run(arrays, given)
-            return outs[0] if single else rebuild(outs)
+            given = None if out is None else [out] if found.single else found.flat(out)
+            outs = e.run_fast(arrays, given) or e.run(arrays, given)
+            return outs[0] if found.single else found.rebuild(outs)
 
-        return call
+        def general(*arrays: Any, out: Any = None) -> Any:
+            return complete(arrays, out)
+
+        call = (e.quick(complete) if found.single else None) or general
+
+        def reordered(*arrays: Any, out: Any = None) -> Any:
+            if len(arrays) != count:
+                return complete(arrays, out)
+            return call(*[arrays[k] for k in order], out=out)
+
+        return reordered if order else call
 
     # --- variables --------------------------------------------------------------------------
 
@@ -210,7 +213,12 @@ class Session:
         entry = build.entry(function, self._target(), self.level)
         constants = constants_in(function)
         places = tuple(str(v.node.loc) for v in function.inputs)
-        return Executable(entry, self.state, constants, self.threads, places)
+        made = Executable(entry, self.state, constants, self.threads, places)
+        if config.integer("debug") >= 2:
+            from .profile import report_runs  # a session that reports nothing does without it
+
+            report_runs(made)
+        return made
 
     def _fed(self, feeds: Iterable[Any]) -> tuple[dict[Value, Any], list[str]]:
         """Fed values with the user's keys, and what is wrong with other keys."""

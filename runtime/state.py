@@ -37,7 +37,7 @@ class State:
     two sees the other, and a run among readers alone takes no lock.
     """
 
-    def __init__(self, initial: Mapping[str, Array]) -> None:
+    def __init__(self, initial: Iterable[tuple[str, Array]] = ()) -> None:
         self.arrays: dict[str, Array] = {}
         self.versions: dict[str, int] = {}
         self.changes = 0  # how often anything was written
@@ -47,9 +47,9 @@ class State:
         self.add(initial)
         _states.add(self)
 
-    def add(self, initial: Mapping[str, Array]) -> None:
-        """More variables."""
-        for name, value in initial.items():
+    def add(self, initial: Iterable[tuple[str, Array]]) -> None:
+        """More variables, with their first values."""
+        for name, value in initial:
             home = aligned(max(value.nbytes, 1))[: value.nbytes].view(value.dtype)
             home = home.reshape(value.shape)
             home[...] = value

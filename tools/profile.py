@@ -32,7 +32,7 @@ def command(args: Namespace) -> int:
     fetches = src.fetches(args.fetch)
     given = feeds.arrays(args, run.bound_inputs(src, fetches))
     with progress(f"profiling {src.name}"):
-        p = profile(run.session(args, src), dict(fetches), given, args.steps)
+        p = profile(*run.session(args, src).bound(dict(fetches), given), args.steps)
     at = "".join(f", {name} = {size}" for name, size in p.dims.items())
     print(f"{src.name}: {duration(p.seconds)} a run, median of {p.steps}, {p.threads} threads{at}; "
           f"with the call {duration(p.call)}")  # fmt: skip

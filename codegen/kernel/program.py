@@ -10,17 +10,7 @@ Sizes, offsets and counts are `Dim`s over the program's dimensions, which the ca
 the symbols it computes itself (`Program.computed`): the counters of its loops, and sizes that depend
 on data. Steps read them as they are at that moment.
 
-Native frame, the only argument of a program's entry points (byte offsets):
-    0 i64 error word   8 ptr parallel_for   16 ptr user   24 i64 threads   32 ptr variables[]
-    40 ptr constants[]   48 ptr prepared   56 ptr arena   64 ptr profile   72 ptr host
-    80 ptr arguments[]: inputs, then outputs; then i64 dims[]: those given, then those computed
-
-`profile`, where it is not null, points to i64s that a run fills with readings of the CPU's clock:
-the last one, that at the start, then for each of the program's `timed` steps the ticks it took and
-how often it ran.
-
-`host`, where it is not null, is `void host(ptr user, i64 number, ptr data, ptr dims)`: it gets the
-values of the program's `reports` as soon as they are there, on the thread that runs the program.
+At run time all this comes in one native frame, see `frame`.
 """
 
 from __future__ import annotations
@@ -33,9 +23,6 @@ from ...dims import Dim, DimExpr, show
 from ...dtypes import DType
 from ...errors import Loc
 from .ir import Kernel
-
-ERROR, PARALLEL_FOR, USER, THREADS, VARIABLES, CONSTANTS = 0, 8, 16, 24, 32, 40
-PREPARED, ARENA, PROFILE, HOST, ARGUMENTS = 48, 56, 64, 72, 80
 
 SlotKind: TypeAlias = Literal["argument", "variable", "constant", "prepared", "arena"]
 

@@ -1,8 +1,9 @@
 """Recurrent layers: a cell run along the time axis by `scan`.
 
-Sequences come in as [batch, time, features]; the result is [batch, units], or [batch, time, units]. A cell is a layer that is called as `cell(x, states)` with x [batch, features]
-and states a tuple of [batch, ...], and returns `(output, new states)`; `state_size` says what
-follows the batch in each state.
+Sequences come in as [batch, time, features]; the result is [batch, units], or [batch, time, units].
+A cell is a layer that is called as `cell(x, states)` with x [batch, features] and states a tuple of
+[batch, ...], and returns `(output, new states)`; `state_size` says what follows the batch in each
+state.
 """
 
 from __future__ import annotations

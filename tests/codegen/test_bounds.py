@@ -10,8 +10,9 @@ import pytest
 from flowmill.algorithm import Load
 from flowmill.codegen.bounds import SITE
 from flowmill.codegen.elf import link_shared
-from flowmill.codegen.emit import INDEX_BITS, NO_ERROR, emit_kernel
+from flowmill.codegen.emit import emit_kernel
 from flowmill.codegen.expressions import ZERO_BYTES, ZEROS
+from flowmill.codegen.kernel.frame import INDEX_BITS, NO_ERROR
 from flowmill.codegen.kernel.ir import Buffer, For, Kernel, Store
 from flowmill.codegen.objects import object_code
 from flowmill.dims import sym

@@ -104,7 +104,7 @@ def test_what_is_watched(monkeypatch, tmp_path, capsys):
     assert [name for name, _ in seen] == ["simplify", "fuse"]  # those that changed something
     assert seen[-1][1] is last
     files = sorted(p.name for p in (tmp_path / "stages").iterdir())
-    assert files == ["00-defined.fm", "04-simplify.fm", "08-fuse.fm"]
+    assert files == ["00-defined.fm", "05-simplify.fm", "12-fuse.fm"]
     for file, stage in zip(files, (f, seen[0][1], last), strict=True):
         text = (tmp_path / "stages" / file).read_text()
         assert text == show(stage) == show(parse(text))

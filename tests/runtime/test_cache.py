@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import flowmill as fm
 import numpy as np
@@ -126,7 +127,7 @@ def test_a_folder_that_cannot_be_written(folder, monkeypatch, broken):
 
         monkeypatch.setattr(cache.os, "fdopen", Full)
     else:
-        monkeypatch.setattr(cache.tempfile if broken == "mkstemp" else cache.os, broken, full)
+        monkeypatch.setattr(tempfile if broken == "mkstemp" else cache.os, broken, full)
     assert cache.store("a", b"code", "{}").path is None
     assert compute().tobytes() == expected
     assert not list(folder.glob("*.tmp"))

@@ -127,6 +127,32 @@ def test_runs_the_program(release_gil: bool) -> None:
     assert frame[3] == 4
 
 
+def test_what_is_written_lies_apart_from_what_comes_before() -> None:
+    args = [ArgPlan(F32, ("n",), 0), ArgPlan(np.dtype(np.int8), (), 8),
+            ArgPlan(F32, ("n", 2), 16, writable=True), ArgPlan(F32, (), 24, writable=True)]  # fmt: skip
+    fast, _ = make(args, {"n": DimPlan(32)})
+    memory = np.zeros(64, np.float32)
+    scalar, apart = np.zeros((), np.int8), np.zeros((), np.float32)
+
+    def at(first: int, count: int) -> np.ndarray[Any, Any]:
+        return memory[first : first + count]
+
+    def pairs(first: int) -> np.ndarray[Any, Any]:
+        return at(first, 8).reshape(4, 2)
+
+    assert fast.call(at(8, 4), scalar, pairs(12), apart) == 0  # side by side
+    assert fast.call(at(8, 4), scalar, pairs(0), apart) == 0
+    for first in (1, 8, 11):
+        assert fast.call(at(8, 4), scalar, pairs(first), apart) == MISMATCH
+    assert fast.call(at(8, 4), scalar, pairs(5)[:1], apart) == MISMATCH  # another n
+    byte = memory.view(np.int8)[4 * 30 + 3 : 4 * 31].reshape(())
+    assert fast.call(at(8, 4), byte, pairs(24), apart) == MISMATCH
+    assert fast.call(at(8, 4), byte, pairs(31), apart) == 0
+    assert fast.call(at(8, 4), scalar, pairs(12), at(19, 1).reshape(())) == MISMATCH
+    assert fast.call(at(8, 4), scalar, pairs(12), at(20, 1).reshape(())) == 0
+    assert fast.call(at(8, 4), scalar, pairs(12), at(9, 1).reshape(())) == MISMATCH
+
+
 def test_any_rank_and_several_symbols() -> None:
     args = [
         ArgPlan(F32, (), 0),

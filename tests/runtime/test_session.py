@@ -152,6 +152,11 @@ def test_callables(net):
         np.testing.assert_array_equal(single(A[:k]), A[:k] * 2)
     mine = np.empty((2, 3), np.float32)
     assert single(A, out=mine) is mine
+    for out in (mine[::-1], mine.T, mine[:1], [mine]):
+        with pytest.raises(fm.FeedError, match="must be a writable, contiguous float32"):
+            single(A, out=out)
+    with pytest.raises(fm.FeedError, match="shares memory"):
+        single(mine, out=mine)
     with pytest.raises(fm.FeedError, match="1 arrays are needed, 2 were given"):
         single(A, A)
     with pytest.raises(fm.FeedError, match=r'"n" .* is not fed'):

@@ -139,7 +139,7 @@ def test_a_child_forked_in_the_middle_of_a_turn_runs_on():
 
 
 def test_turns_exclude_writers_and_only_writers():
-    state = State({"a": np.zeros(1)})
+    state = State([("a", np.zeros(1))])
     inside: list[str] = []
     wrong: list[str] = []
     busy = threading.Lock()

@@ -29,7 +29,7 @@ FEEDS = {"x": np.ones((32, 64), np.float32)}
 
 
 def measured(session: fm.Session) -> Profile:
-    return profile(session, ["y"], FEEDS, steps=3, warmup=1)
+    return profile(*session.bound(["y"], FEEDS), steps=3, warmup=1)
 
 
 def test_every_launch_has_a_row(session: fm.Session) -> None:
@@ -55,7 +55,7 @@ def test_the_session_is_as_before(session: fm.Session) -> None:
 
 
 def test_variables_are_updated_as_by_any_run(session: fm.Session) -> None:
-    profile(session, ["step"], {}, steps=4, warmup=2)
+    profile(*session.bound(["step"], {}), steps=4, warmup=2)
     assert session.get("count").tolist() == [6, 6, 6]
 
 
@@ -87,9 +87,9 @@ def test_several_small_kernels_of_one_phase_are_timed_apart() -> None:
 
 def test_wrong_arguments(session: fm.Session) -> None:
     with pytest.raises(ConfigError, match="one step or more"):
-        profile(session, ["y"], FEEDS, steps=0)
+        profile(*session.bound(["y"], FEEDS), steps=0)
     with pytest.raises(FeedError):
-        profile(session, ["y"], {})
+        profile(*session.bound(["y"], {}))
 
 
 def test_durations_and_the_clock() -> None:
