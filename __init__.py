@@ -55,6 +55,8 @@ _NAMES = {
     "graph.ops.pooling": "average_pool global_average_pool global_max_pool max_pool",
     "graph.ops.indexing": "cumsum gather one_hot scatter scatter_add take_along_axis",
     "graph.ops.recurrent": "scan",
+    "graph.ops.branch": "if_",
+    "graph.ops.loop": "while_loop",
     "graph.ops.base": "Op Pointwise sample",
     "tools.register": "register_op",
     "graph.ops.effects": "check print=print_",

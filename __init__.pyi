@@ -69,6 +69,7 @@ from .graph.ops.activation import (
 )
 from .graph.ops.arrange import flip as flip, split as split, stack as stack, tile as tile
 from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
+from .graph.ops.branch import if_ as if_
 from .graph.ops.convolution import conv as conv, conv_transpose as conv_transpose
 from .graph.ops.creation import (
     arange as arange,
@@ -128,6 +129,7 @@ from .graph.ops.logic import (
     not_equal as not_equal,
     right_shift as right_shift,
 )
+from .graph.ops.loop import while_loop as while_loop
 from .graph.ops.pointwise import (
     abs_ as _abs,
     add as add,

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ..dims import Dim, DimExpr, bounds, mod, sym
-from ..errors import InternalError
 from ..graph.ir import Value
+from ..graph.ops.loop import While
 from ..graph.ops.recurrent import Scan
 from .arena import aligned
 from .work import Block, Held, Job, overwrites
@@ -71,6 +71,7 @@ class Loop:
     count: Dim | None
     cells: list[Cell] = field(default_factory=list)
     before: list[Transfer] = field(default_factory=list)
+    condition: Cell | None = None  # whether there is another turn
 
 
 class Places:
@@ -82,10 +83,8 @@ class Places:
         self.ends: dict[Block, Ends] = {}
         self.block(block)
 
-    def of(self, v: Value) -> Place:
-        """Whose memory `v` lies in, and where there."""
-        home: Home = v
-        offset: Dim = 0
+    def of(self, home: Home, offset: Dim = 0) -> Place:
+        """Whose memory a value, or a place in it, lies in, and where there."""
         while isinstance(home, Value) and home in self.views:
             home, more = self.views[home]
             offset = offset + more
@@ -141,33 +140,51 @@ class Places:
         """`free`: operands that can be computed in the loop's cells; `roots`: results that belong
         elsewhere."""
         op, (b,) = h.op, h.blocks
-        if not isinstance(op, Scan):
-            raise InternalError(f"{op.name} is no loop")
-        own = Loop(sym(f"turn.{len(self.loops)}", 0, bounds(op.length)[1]), op.length)
+        count = op.length if isinstance(op, Scan) else op.limit if isinstance(op, While) else None
+        high = None if count is None else bounds(count)[1]
+        own = Loop(sym(f"turn.{len(self.loops)}", 0, high), count)
         self.loops[h] = own
         self.given(h, b)
-        inputs, outputs = b.function.inputs, [v for _, v in b.function.outputs]
+        outputs = [v for _, v in b.function.outputs]
+        after = outputs[op.judging :]
+        stacked = self.stacks(h, op, own, roots) if isinstance(op, Scan) else {}
+        turns = own.counter if op.judging or count is None else count
+        later = set(after[: op.state])
+        for k in range(op.state):
+            carry = b.function.inputs[k]
+            mine = [j for j, v in stacked.items() if v in (carry, after[k])
+                    and h.writes[j] not in self.views]  # fmt: skip
+            cell = self.cell(b, carry, after[k], later)
+            if mine and isinstance(op, Scan):
+                cell = Cell(carry.type.nbytes, op.length + 1, True, op.reverse)
+            own.cells.append(cell)
+            self.carry(b, cell, own.counter, carry, after[k])
+            self.start(own, cell, h.reads[op.leading + k], free)
+            self.views[h.writes[k]] = (cell, cell.place(turns))
+            for j in mine:  # those that turns find, or those that they leave
+                found = after[j] is carry
+                self.views[h.writes[j]] = (cell, cell.size if found == cell.reverse else 0)
+        if isinstance(op, Scan):
+            at = op.position(own.counter)
+            for k in range(op.carries, len(outputs)):
+                if h.writes[k] not in self.views:
+                    self.bring(b, outputs[k], (h.writes[k], at * outputs[k].type.nbytes))
+        if op.judging:
+            own.condition = Cell(1, 1)
+            own.cells.append(own.condition)
+            self.start(own, own.condition, h.reads[0], free)
+            self.bring(b, outputs[0], (own.condition, 0))
+
+    def stacks(self, h: Held, op: Scan, own: Loop, roots: Collection[Value]) -> dict[int, Value]:
+        """The results of a step that are stacked in memory that is nobody's yet; elements of
+        sequences become views."""
+        (b,) = h.blocks
         at = op.position(own.counter)
         for k in range(op.carries, op.varying):
-            self.views[inputs[k]] = (h.reads[k], at * inputs[k].type.nbytes)
-        ys = range(op.carries, len(outputs))
-        later = set(outputs[: op.carries])
-        for k in range(op.carries):
-            mine = [j for j in ys if outputs[j] in (inputs[k], outputs[k])
-                    and h.writes[j] not in roots and h.writes[j] not in self.views]  # fmt: skip
-            cell = self.cell(b, inputs[k], outputs[k], later)
-            if mine:
-                cell = Cell(inputs[k].type.nbytes, op.length + 1, True, op.reverse)
-            own.cells.append(cell)
-            self.carry(b, cell, own.counter, inputs[k], outputs[k])
-            self.start(own, cell, h.reads[k], free)
-            self.views[h.writes[k]] = (cell, cell.place(op.length))
-            for j in mine:  # those that turns find, or those that they leave
-                found = outputs[j] is inputs[k]
-                self.views[h.writes[j]] = (cell, cell.size if found == op.reverse else 0)
-        for k in ys:
-            if h.writes[k] not in self.views:
-                self.bring(b, outputs[k], (h.writes[k], at * outputs[k].type.nbytes))
+            x = b.function.inputs[k]
+            self.views[x] = (h.reads[k], at * x.type.nbytes)
+        ys = enumerate(b.function.outputs)
+        return {k: v for k, (_, v) in ys if k >= op.carries and h.writes[k] not in roots}
 
     def start(self, loop: Loop, cell: Cell, initial: Value, free: Collection[Value]) -> None:
         """The first value of a cell."""

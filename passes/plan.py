@@ -86,9 +86,9 @@ class _Planner:
 
     # --- memory with a fixed place ----------------------------------------------------------
 
-    def slot(self, v: Value) -> Slot:
-        """Where a value lies."""
-        home, offset = self.places.of(v)
+    def slot(self, home: Home, offset: Dim = 0) -> Slot:
+        """Where a value, or a place in memory, lies."""
+        home, offset = self.places.of(home, offset)
         return self.slots[home].moved(offset)
 
     def number_sources(self) -> None:
@@ -256,7 +256,7 @@ class _Planner:
         return [*out, *self.copies(ends.last)]
 
     def copies(self, transfers: list[Transfer]) -> list[Copy]:
-        return [Copy(self.slots[t.to[0]].moved(t.to[1]), self.slot(t.source), t.source.type.nbytes)
+        return [Copy(self.slot(*t.to), self.slot(t.source), t.source.type.nbytes)
                 for t in transfers]  # fmt: skip
 
     def nest(self, n: Nest) -> list[p.Step]:
@@ -267,8 +267,9 @@ class _Planner:
             then, orelse = (tuple(self.steps(c)) for c in n.courses)
             return [p.Branch(self.slot(held.reads[0]), then, orelse, held.op.name, held.node.loc)]
         body = tuple(self.steps(n.courses[0]))
-        return [*self.copies(loop.before),
-                p.Repeat(loop.counter, loop.count, None, body, held.op.name, held.node.loc)]  # fmt: skip
+        condition = None if loop.condition is None else self.slot(loop.condition)
+        return [*self.copies(loop.before), p.Repeat(loop.counter, loop.count, condition, body,
+                                                    held.op.name, held.node.loc)]  # fmt: skip
 
     def phase(self, works: list[Work]) -> Phase:
         launches = []

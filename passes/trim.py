@@ -6,7 +6,7 @@ After:   a = scan(x0, xs, w)
 Equal loops become one that has the results of both: a gradient runs the loop it belongs to again,
 and keeps more of it. Results that nobody reads go, with the carries and operands that only they
 needed. What is the same at every turn is neither carry nor sequence: a carry that never changes, an
-element that is repeated.
+element that is repeated. A branch whose condition is known is the side that is taken.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..graph.ir import CALLS, Function, Node, Value, topological
+from ..graph.ops.branch import If
 from ..graph.ops.control import Control
+from ..graph.ops.loop import While
 from ..graph.ops.recurrent import Scan
 from ..graph.ops.shape import BroadcastTo
+from ..graph.ops.source import scalar_value
 from ..graph.rewire import rewire
 from ..graph.rewrite import rebuilt, with_functions
 from .base import Context, Pass
@@ -102,8 +105,12 @@ def _union(a: Function, b: Function, carries: int) -> Function | None:
 
 def _steady(n: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     """A loop in which carries that do not change and repeated elements are given once, and stacks
-    of what is given, or twice the same, are left out."""
+    of what is given, or twice the same, are left out; the side of a branch that is taken."""
     op = n.op
+    if isinstance(op, If):
+        return _decided(op, inputs)
+    if isinstance(op, While):
+        return _fixed(n, op, inputs)
     if not isinstance(op, Scan):
         return None
     body, c = op.body, op.carries
@@ -138,6 +145,31 @@ def _steady(n: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
             whole = CALLS["reshape"](same[v], (1, *v.shape))
             results.append(CALLS["broadcast_to"](whole, (op.length, *v.shape)))
     return results
+
+
+def _decided(op: If, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    """The results of the side that is taken, where that is known, and shows nothing."""
+    holds = scalar_value(inputs[0])
+    f = op.then if holds else op.orelse
+    if holds is None or f.effects:
+        return None
+    made = rewire(f.roots(), dict(zip(f.inputs, inputs[1:])), inputs[0].node.owner)
+    return [made[v] for _, v in f.outputs]
+
+
+def _fixed(n: Node, op: While, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    """A loop whose carries all change."""
+    given, outputs = op.body.inputs, op.body.outputs
+    held = [k for k in range(op.carries) if outputs[1 + k][1] is given[k]]
+    if not held:
+        return None
+    flows = [k for k in range(op.carries) if k not in held]
+    moved = [*flows, *held, *range(op.carries, len(given))]
+    body = replace(op.body, inputs=tuple(given[k] for k in moved),
+                   outputs=(outputs[0], *(outputs[1 + k] for k in flows)))  # fmt: skip
+    made_op = While(body, len(flows), op.limit)
+    made = n.owner.node(made_op, (inputs[0], *(inputs[1 + k] for k in moved))).outputs
+    return [inputs[1 + k] if k in held else made[flows.index(k)] for k in range(op.carries)]
 
 
 def _repeated(v: Value) -> Value | None:

@@ -27,6 +27,8 @@ FAMILIES = (
     "control",
     "recurrent",
     "state",
+    "branch",
+    "loop",
 )
 
 

@@ -4,6 +4,7 @@ the bit; where they fail, and what does not grow with their length."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flowmill as fm
@@ -170,7 +171,7 @@ def test_failures_in_a_loop_name_the_line() -> None:
                                 ([4, 4, 4], "the sum is small", "# bound")):  # fmt: skip
             with pytest.raises(fm.RunError, match=text) as caught:
                 session.run(keep, {at: np.array(bad, "i")})
-            lines = open(__file__, encoding="utf-8").read().splitlines()
+            lines = Path(__file__).read_text(encoding="utf-8").splitlines()
             line = next(k for k, x in enumerate(lines, 1) if x.endswith(mark))
             assert f"test_loops.py:{line}" in str(caught.value)
             assert session.get("total") == 9

@@ -112,7 +112,7 @@ def test_what_is_watched(monkeypatch, tmp_path, capsys):
     assert "f: 02 expand" in errors and "unchanged" in errors and show(last) in errors
     monkeypatch.setenv("FLOWMILL_DUMP", f"{tmp_path / 'one'}:simplify,expand")
     pipeline(2).run(f, Context(TARGET))
-    assert [p.name for p in (tmp_path / "one").iterdir()] == ["04-simplify.fm"]
+    assert [p.name for p in (tmp_path / "one").iterdir()] == ["05-simplify.fm"]
 
 
 def test_decisions_are_on_record():
