@@ -1,9 +1,10 @@
 """Fusion: which nodes are computed together.
 
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
-each. A group is a reduction (matrix product, convolution, sum...) with the pointwise work on its
-result, or a chain of pointwise work alone. Ops that only move elements cheaply (reshape,
-broadcast, slice) are never computed by themselves: whoever reads them reads through them.
+each; loops and branches stay, and reshapes that are only another view of what they read. A group is
+a reduction (matrix product, convolution, sum...) with the pointwise work on its result, or a chain
+of pointwise work alone. Ops that only move elements cheaply (reshape, broadcast, slice) are never
+computed by themselves: whoever reads them reads through them.
 
 Every group's inputs are complete before its first node in one topological order, which keeps the
 groups free of cycles without any search.
@@ -20,15 +21,16 @@ from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.control import Control
 from ..graph.ops.effects import EnsureShape
 from ..graph.ops.fused import Fused
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
 from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
-from .steady import steady_nodes
 
 _SOURCES = (Input, Variable)
+READ_THROUGH = (Reshape, BroadcastTo, Slice, SizeOf, EnsureShape)  # never computed by themselves
 _SMALL = 64  # results of at most so many elements are computed as early as possible
 _HEAVY = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "expm1", "log1p",
                     "tan", "asin", "acos", "atan", "sinh", "cosh", "softplus", "exp2", "log2"})  # fmt: skip
@@ -58,7 +60,7 @@ class Decision:
 class Fuse:
     """The state of one fusion run."""
 
-    def __init__(self, function: Function, enabled: bool = True) -> None:
+    def __init__(self, function: Function, enabled: bool, steady: frozenset[Node]) -> None:
         self.function = function
         self.enabled = enabled
         self.decisions: list[Decision] = []
@@ -68,7 +70,7 @@ class Fuse:
         self.users: dict[Value, list[Node]] = {}
         self.kept: set[Value] = set(function.roots())
         self.looked_up: set[Value] = set()
-        self.steady = steady_nodes(function)
+        self.steady = steady
 
     def run(self) -> Function:
         order = early_order(self.function)
@@ -97,9 +99,11 @@ class Fuse:
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
+        if any(self.stays(u) for v in n.outputs for u in self.users.get(v, ())):
+            return False
         if isinstance(n.op, Transpose):
             return self.only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf | EnsureShape)
+        return isinstance(n.op, READ_THROUGH)
 
     def looks_up(self, n: Node) -> list[Value]:
         """The operands that `n` reads at indices which depend on data."""
@@ -107,6 +111,17 @@ class Fuse:
             return []
         return [n.inputs[int(x.buffer)] for x in walk(self.compute(n).value)
                 if isinstance(x, Load) and any(isinstance(i, Expr) for i in x.indices)]  # fmt: skip
+
+    def is_view(self, n: Node) -> bool:
+        """Whether a reshape is not computed though it needs memory: that of its operand."""
+        if not isinstance(n.op, Reshape) or n.outputs[0] in self.kept or n.types[0].layout:
+            return False
+        users = self.users.get(n.outputs[0], ())
+        return n.inputs[0].type.layout is None and any(self.stays(u) for u in users)
+
+    def stays(self, n: Node) -> bool:
+        """Whether a node is part of no group: it gets its operands in memory, as they are."""
+        return isinstance(n.op, Control) or self.is_view(n)
 
     def only_left_factor(self, n: Node) -> bool:
         """Whether a transpose is read by matrix products alone, on their left: single elements
@@ -134,7 +149,7 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        if n.op.name in KERNELS:
+        if n.op.name in KERNELS or self.stays(n):
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
         reduces = self.compute(n).combine is not None
@@ -333,7 +348,10 @@ class Fuse:
                 for v in n.outputs:
                     new[v] = v
         for g in self.in_order():
-            self.emit(g, interner, new)
+            if self.stays(g.anchor):
+                self.keep(g.anchor, interner, new)
+            else:
+                self.emit(g, interner, new)
         fn = self.function
         return Function(
             fn.name, fn.inputs,
@@ -371,6 +389,13 @@ class Fuse:
                                          for u in self.final_users(v))]  # fmt: skip
         anchor = g.anchor.outputs[0]
         return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
+    def keep(self, n: Node, interner: Interner, new: dict[Value, Value]) -> None:
+        """A node that stays, on what became of its operands."""
+        inputs = tuple(new.get(v, v) for v in n.inputs)  # numbers stay the constants they are
+        made = interner.node(n.op, inputs, n.loc)
+        made.locs = n.locs
+        new.update(zip(n.outputs, made.outputs))
 
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()
@@ -450,7 +475,9 @@ def _small(n: Node) -> bool:
     return all(isinstance(s, int) and s <= _SMALL for s in sizes)
 
 
-def fuse(function: Function, enabled: bool = True) -> tuple[Function, list[Decision]]:
-    """The fused function and the reasons for what was and was not fused."""
-    run = Fuse(function, enabled)
+def fuse(function: Function, enabled: bool, steady: frozenset[Node]
+         ) -> tuple[Function, list[Decision]]:  # fmt: skip
+    """The fused function and the reasons for what was and was not fused. `steady`: nodes that need
+    not be computed at every run."""
+    run = Fuse(function, enabled, steady)
     return run.run(), run.decisions

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ..codegen.kernel.program import Array as ProgramArray
     from ..codegen.kernel.program import Launch, Program
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A dimension fed at run time, with its bounds."""
+    """A dimension fed at run time, or a symbol that a run sets itself, with its bounds."""
 
     name: str
     lo: int
@@ -111,6 +111,7 @@ class Manifest:
     steps: tuple[Step, ...]
     made: tuple[MadeConstant, ...] = ()
     printed: tuple[Printed, ...] = ()
+    computed: tuple[Symbol, ...] = ()  # they follow `symbols` in the frame
 
     @staticmethod
     def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
@@ -119,16 +120,18 @@ class Manifest:
         def areas(xs: tuple[ProgramArray, ...]) -> tuple[Area, ...]:
             return tuple(Area(a.name, a.dtype, a.shape) for a in xs)
 
-        symbols = [as_sym(d) for d in p.dims]
+        def symbols(dims: tuple[DimExpr, ...]) -> tuple[Symbol, ...]:
+            return tuple(Symbol(s.name, s.lo, s.hi, s.multiple) for s in map(as_sym, dims))
+
         return Manifest(
-            p.name, tuple(Symbol(s.name, s.lo, s.hi, s.multiple) for s in symbols),
+            p.name, symbols(p.dims),
             areas(p.inputs), areas(p.outputs), areas(p.variables), p.written, p.constants,
             p.prepared_bytes, p.prepared_from, bool(p.prepare), p.arena_bytes, p.peak_bytes,
             tuple(SiteInfo(s.code, s.text, s.loc, s.shape) for s in p.sites),
-            tuple(_step(group, k) for k, x in enumerate(p.phases) for group in x.timed),
+            tuple(_step(group, phase) for group, phase in p.timed),
             tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
                   for d, a in (made or {}).items()),
-            tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports),
+            tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports), symbols(p.computed),
         )  # fmt: skip
 
     @cached_property
@@ -191,8 +194,8 @@ def _plain(x: Any, leaf: Any) -> Any:
 
 
 def _manifest(raw: Mapping[str, Any]) -> Manifest:
-    symbols = tuple(Symbol(**s) for s in raw["symbols"])
-    known = {s.name: sym(s.name, s.lo, s.hi, s.multiple) for s in symbols}
+    symbols, computed = (tuple(Symbol(**s) for s in raw[k]) for k in ("symbols", "computed"))
+    known = {s.name: sym(s.name, s.lo, s.hi, s.multiple) for s in (*symbols, *computed)}
 
     def dim(x: Any) -> Dim:
         return x if isinstance(x, int) else parse(x, lambda n: known[n])
@@ -218,5 +221,6 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
                          int(s["phase"])) for s in raw["steps"]),
         made=tuple(MadeConstant(str(m["digest"]), as_dtype(m["dtype"]), tuple(m["shape"]),
                                 str(m["elements"])) for m in raw["made"]),
-        printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw.get("printed", ())),
+        printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw["printed"]),
+        computed=computed,
     )  # fmt: skip

@@ -151,12 +151,12 @@ class Irfft(Op):
         (x,) = xs
         before, after = _sides(x.shape[:-1], self.axis)
         bins = x.shape[self.axis]
-        half = CALLS["reshape"](x, (before, bins, after, 2))
+        half: Value = CALLS["reshape"](x, (before, bins, after, 2))
         others = self.size - bins
-        sign = np.array([1, -1], x.dtype.numpy)
-        mirrored = CALLS["flip"](half[:, 1 : others + 1], 1) * sign
-        whole = concat([half, mirrored], 1)
-        out = transform(whole, True, True)
+        if others != 0:
+            sign = np.array([1, -1], x.dtype.numpy)
+            half = concat([half, CALLS["flip"](half[:, 1 : others + 1], 1) * sign], 1)
+        out = transform(half, True, True)
         shape = (*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 : -1])
         return CALLS["reshape"](out, shape)  # type: ignore[no-any-return]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from ...algorithm import Compute, axis
 from ...dims import Dim, total
 from ...dtypes import Array
 from ..ir import Function, Layout, Piece, TensorType, Value
-from .base import Op, Operand, sample
+from .base import Caller, Op, Operand, sample
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Fused(Op):
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         return tuple(v.type for _, v in self.function.outputs)
 
-    def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
+    def interpret(self, call: Caller, *xs: Array) -> Any:
         return call(self.function, *xs)
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:

@@ -51,10 +51,13 @@ FAMILIES = (
     "effects",
     "random",
     "fused",
+    "control",
     "recurrent",
     "rnn",
     "directions",
     "state",
+    "branch",
+    "loop",
 )
 
 
