@@ -19,20 +19,23 @@ _BUDGET = 400  # goals looked at per proof; proofs of real kernels need fewer th
 
 
 class Facts:
-    """Dims known to be >= 0. Immutable; the methods return larger sets."""
+    """Dims known to be >= 0; `never` where they contradict each other, which no run reaches.
+    Immutable; the methods return larger sets."""
 
-    __slots__ = ("known",)
+    __slots__ = ("known", "never")
 
-    def __init__(self, known: tuple[DimExpr, ...] = ()) -> None:
-        self.known = known
+    def __init__(self, known: tuple[DimExpr, ...] = (), never: bool = False) -> None:
+        self.known, self.never = known, never
 
     def adding(self, *dims: Dim) -> Facts:
         """With more Dims known to be >= 0; `min(a, b) - c >= 0` counts as two facts."""
         new: list[DimExpr] = []
+        never = self.never
         todo = list(dims)
         while todo:
             d = todo.pop()
             if isinstance(d, int):
+                never = never or d < 0
                 continue
             for op, k in _operations(d):
                 if op.kind == ("min" if k > 0 else "max"):
@@ -41,7 +44,7 @@ class Facts:
                     break
             else:
                 new.append(d)
-        return Facts(self.known + tuple(new)) if new else self
+        return Facts(self.known + tuple(new), never) if new or never else self
 
     def inside(self, loop: For) -> Facts:
         """What holds in the body of `loop`."""
@@ -97,7 +100,7 @@ class Facts:
 
     def within(self, index: Dim, extent: Dim) -> bool:
         """Whether `0 <= index < extent` follows."""
-        return self.prove(index) and self.prove(extent - 1 - index)
+        return self.never or (self.prove(index) and self.prove(extent - 1 - index))
 
 
 def _tight(goal: Dim) -> Dim:

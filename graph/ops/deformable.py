@@ -44,7 +44,7 @@ class DeformConv(Convolution):
     onnx = "DeformConv"
     samples = (sample((1, 2, 4, 5), (3, 2, 2, 2), (1, 8, 3, 4), **_PLAIN),
                sample((2, 4, 5, 6), (2, 2, 3, 2), (2, 24, 2, 6), (2, 12, 2, 6), low=-1.4,
-                      high=1.4, **_OTHER))  # fmt: skip
+                      high=1.4, dtypes=("float64",) * 4, **_OTHER))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
         if not 3 <= len(types) <= 4:

@@ -148,8 +148,9 @@ class Det(Op):
 
     arity = 1
     onnx = "Det"
-    samples = (sample((2, 2)), sample((4, 3, 3)), sample((1, 1)), sample((2, 5, 5)),
-               sample((3, 0, 0)), sample((4, 4), special=(0.0, 0.0, 0.0, 0.0), gradient=False),
+    samples = (sample((2, 2)), sample((4, 3, 3)), sample((1, 1)),
+               sample((2, 4, 4), dtypes=("float64",)), sample((3, 0, 0)),
+               sample((4, 4), dtypes=("float32",), special=(0.0,) * 4, gradient=False),
                sample((2, 2), special=(1.0, 2.0, 2.0, 4.0)))  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:

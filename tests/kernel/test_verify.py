@@ -214,6 +214,7 @@ PROVEN = [
     "for i in 0..m { C[max(0, min(i - 5, n - 1)), 0] = 1.0f }",
     "for i in 0..k step 8 { vector v in 0..8 { G[i + v] = 1.0f } }",
     "for i in 0..n { C[i, 16 - 1] = A[@[i], 0] }",
+    "for i in 0..n { C[i, 0] = A[i, 99 ; if [-1] >= 0:i64] }",
     "for i in 0..n { vector v in 0..32 active 16 { C[i, v] = A[i, 2*(v//2) + 1 ; if [v%2] < 1:i64] } }",
 ]
 UNPROVEN = [
