@@ -293,3 +293,16 @@ def test_print_and_check(net, capfd):
 def test_eval(net):
     np.testing.assert_array_equal(net.y.eval({net.x: A}), A * 2 @ np.ones((3, 2)))
     np.testing.assert_array_equal(net.h.eval({"x": A}), A * 2)
+
+
+def test_results_whose_sizes_are_expressions() -> None:
+    """No input has their size, so the fast call leaves them to the slow one, at every run."""
+    with fm.Graph() as g:
+        x = fm.input("x", ("n", 2))
+        longer, wider = fm.concat([x, x[:1]]), fm.reshape(fm.concat([x, x], 0), (-1, 4))
+    session = fm.Session(g)
+    call, both = session.make_callable(longer, [x]), session.make_callable([longer, wider], [x])
+    for n in (3, 3, 5, 3):
+        rows = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
+        for made in (session.run(longer, {x: rows}), call(rows), both(rows)[0]):
+            np.testing.assert_array_equal(made, np.concatenate([rows, rows[:1]]))

@@ -1,4 +1,5 @@
-"""Shape arithmetic: small integer tensors whose elements are dimensions, solved while loading.
+"""Shape arithmetic: small tensors whose elements are dimensions, solved while loading. They may be
+floats that hold whole numbers, as exporters make of sizes they scale.
 
 In: the `Call` of a node and, for each operand, an object array of `Dim`s. Out: such an array, or
 None where the result cannot be said as dimensions. Booleans are Python's; comparisons of dims are
@@ -84,7 +85,16 @@ def _quotient(a: Dim, b: Dim) -> Dim | None:
 
 @solver("Div")
 def _div(call: Call, x: Array, y: Array) -> Array | None:
-    return _each(_quotient, x, y)
+    def exact(a: Dim, b: Dim) -> Dim | None:
+        whole = _quotient(a, b)
+        return whole if whole is not None and whole * b == a else None
+
+    return _each(exact if call.operand(0).dtype.is_float else _quotient, x, y)
+
+
+@solver("Floor", "Ceil", "Round", "Identity")
+def _whole(call: Call, x: Array) -> Array | None:
+    return x
 
 
 @solver("Mod")
@@ -241,19 +251,14 @@ def _reshape(call: Call, x: Array, shape: Array) -> Array | None:
     return x.reshape(wanted)
 
 
-@solver("Identity")
-def _identity(call: Call, x: Array) -> Array | None:
-    return x
-
-
 @solver("Cast")
 def _cast(call: Call, x: Array) -> Array | None:
     to = call.dtype("to")
     if to.kind == "b":
         return _each(lambda a: None if _equal(a, 0) is None else not _equal(a, 0), x)
-    if not to.is_integer:
+    if not to.computes:
         return None
-    if to.bits < 64 and not all(isinstance(d, DimExpr) for d in x.flat):
+    if to.is_integer and to.bits < 64 and not all(isinstance(d, DimExpr) for d in x.flat):
         limits = np.iinfo(to.numpy)
         if not all(isinstance(d, DimExpr) or limits.min <= d <= limits.max for d in x.flat):
             return None

@@ -42,7 +42,7 @@ _NAME = re.compile(r"[A-Za-z_][\w.]*")
 DOMAINS = ("", "ai.onnx")  # two names of one domain
 _DEEPEST = 64  # functions and sub-graphs inside each other
 _MOST = 1_000_000  # nodes to convert, those of functions included
-_SOLVED = ("bool", "int32", "int64")
+_SOLVED = ("bool", "int32", "int64", "float32", "float64")
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
               AttributeError, MemoryError)  # fmt: skip
 
@@ -359,6 +359,8 @@ class Builder:
             given = [x for x in call.operands if x is not None]
             if not given or any(x.dtype.name not in _SOLVED for x in given):
                 return None
+            if any(x.dtype.is_float for x in given) and not any(x.sized for x in given):
+                return None  # arithmetic of numbers, not of sizes
             elements = [x.elements() for x in given]
             if any(e is None for e in elements):
                 return None

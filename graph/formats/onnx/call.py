@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, NodeProto
 
 FEW = 1024  # elements a tensor may have to be known by element
+_WHOLE = 1 << 24  # below, every whole number is a float32
 _FOLDED = 1 << 22  # elements that may be computed to learn what a constant expression gives
 
 
@@ -74,15 +75,26 @@ class Operand:
         return self.value.ndim if self._value is not None else np.ndim(self._elements)  # type: ignore[arg-type]
 
     def elements(self) -> Array | None:
-        """An object array of Dims, if this is a small tensor of integers or bools and every
-        element is known."""
-        if self._elements is None and self.dtype.kind in "iub":
+        """An object array of Dims, if this is a small tensor and every element is known and whole;
+        bools stay bools."""
+        if self._elements is None:
             size = self.value.type.size
             if isinstance(size, int) and size <= FEW:
                 known = self.array()
+                if known is not None and known.dtype.kind not in "iub":
+                    wide = known.astype(np.float64)
+                    whole = bool(np.all(np.abs(wide) < _WHOLE) and np.all(wide == np.rint(wide)))
+                    known = wide.astype(np.int64) if whole else None
                 if known is not None:
                     self._elements = known.astype(object)
         return self._elements
+
+    @property
+    def sized(self) -> bool:
+        """Whether its elements are known as dimensions that are no numbers."""
+        return self._elements is not None and any(
+            isinstance(d, DimExpr) for d in self._elements.flat
+        )
 
     def array(self) -> Array | None:
         """All elements as numbers, if none depends on inputs, variables or sizes."""

@@ -229,10 +229,11 @@ def _pad(call: Call) -> Value:
 @converter("Range", halves=True)
 def _range(call: Call) -> Value:
     dtype = call.operand(0).dtype
-    if dtype.is_integer and all(call.operand(k).elements() is not None for k in range(3)):
-        (first,), (last,), (step,) = call.dims(0), call.dims(1), call.ints(2)
-        if step == 0:
-            call.refuse("the step is 0")
+    known = [call.operand(k).elements() for k in range(3)]
+    if all(e is not None and e.size == 1 for e in known):
+        first, last, step = (e.reshape(-1)[0] for e in known if e is not None)
+        if step == 0 or isinstance(step, DimExpr):
+            call.refuse(f"the step is {step}")
         count = ceildiv(last - first, step) if step > 0 else ceildiv(first - last, -step)
         number = creation.iota((maximum(count, 0),), 0, int64, call.graph) * step
         start = CALLS["size_of"](first, call.graph) if isinstance(first, DimExpr) else first
