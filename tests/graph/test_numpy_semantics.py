@@ -176,7 +176,7 @@ MISTAKES = [
     (lambda x: fm.input("z", (3,), None), fm.DTypeError, "None is not a data type"),
     (lambda x: fm.variable("w", 300, dtype="int8"), fm.DTypeError, "300 does not fit int8"),
     (lambda x: fm.variable("w", "zeros", (2,)), fm.GraphError, "no initial value"),
-    (lambda x: fm.Graph(seed=-1), fm.ConfigError, "a seed is a whole number"),
+    (lambda x: fm.Graph(seed=-1), fm.ConfigError, "a seed is an integer"),
 ]  # fmt: skip
 
 
