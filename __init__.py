@@ -87,6 +87,8 @@ _NAMES = {
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod",
     "graph.ops.recurrent": "scan",
+    "graph.ops.branch": "if_",
+    "graph.ops.loop": "while_loop",
     "graph.ops.base": "Op Pointwise sample",
     "tools.register": "register_op",
     "graph.ops.effects": "check ensure_shape print=print_",

@@ -91,6 +91,7 @@ from .graph.ops.arrange import (
 )
 from .graph.ops.attention import attention as attention, rotary_embedding as rotary_embedding
 from .graph.ops.base import Op as Op, Pointwise as Pointwise, sample as sample
+from .graph.ops.branch import if_ as if_
 from .graph.ops.convolution import conv as conv
 from .graph.ops.creation import (
     arange as arange,
@@ -174,6 +175,7 @@ from .graph.ops.logic import (
     not_equal as not_equal,
     right_shift as right_shift,
 )
+from .graph.ops.loop import while_loop as while_loop
 from .graph.ops.lp_pool import global_lp_pool as global_lp_pool, lp_pool as lp_pool
 from .graph.ops.normalization import (
     batch_norm as batch_norm,

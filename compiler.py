@@ -7,24 +7,28 @@ from dataclasses import dataclass, field, replace
 
 from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
-from .dims import Dim, total
+from .dims import Dim, product, total
 from .dtypes import Array
-from .graph.ir import Function, Node, structure
+from .graph.ir import Function, Node, Value, structure
+from .graph.ops.control import Control
 from .graph.ops.effects import Check
 from .graph.ops.fused import Fused
+from .graph.ops.shape import Reshape
 from .graph.ops.source import Constant, Input, Variable
+from .graph.printer import constants_in
 from .graph.requirements import requirements
 from .graph.rewrite import copied
 from .passes.base import Context, Record
 from .passes.lower import lower
 from .passes.pipeline import pipeline
-from .passes.plan import Plan, Work, plan
+from .passes.plan import Plan, plan
+from .passes.prepare import prepared_nodes
 from .passes.reading import memory_of
 from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import KERNELS as SPECIAL
 from .passes.stages import Lowered
-from .passes.steady import steady_nodes
+from .passes.work import Block, Held, Job, Scratch, Work
 from .target import Target
 
 Watch = Callable[[str, object], None]
@@ -48,8 +52,7 @@ class Compiled:
 
     def constants(self) -> dict[str, Array]:
         """The data of every constant of the program by digest: the user's, and what passes made."""
-        ops = (n.op for n in self.fused.nodes())
-        return {op.data.digest: op.data.array for op in ops if isinstance(op, Constant)}
+        return constants_in(self.fused)
 
 
 def compile_function(function: Function, target: Target, level: int = 2,
@@ -64,13 +67,14 @@ def compile_function(function: Function, target: Target, level: int = 2,
 
     context = Context(target, level, saw)
     grouped = pipeline(level).run(copied(function), context)
-    works = make_works(grouped, target, level)
+    block = make_block(grouped, target, level, _Known({}, {}))
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
-    program = plan(Plan(grouped, works, prepared, target, reuse=level > 0))
+    program = plan(Plan(block, prepared, target, reuse=level > 0))
     program = replace(program, requires=requirements(function))
     if watch:
         watch("program", program)
-    return Compiled(function, grouped, program, level, works, stages, context.records)
+    return Compiled(function, grouped, program, level, list(block.works()), stages,
+                    context.records)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,16 +85,25 @@ class _Known:
     bodies: dict[Hashable, tuple[Lowered, Kernel]]
 
 
-def make_works(function: Function, target: Target, level: int) -> list[Work]:
-    """One kernel per fused node; equal kernels are one."""
-    known = _Known({}, {})
-    works: list[Work] = []
+def make_block(function: Function, target: Target, level: int, known: _Known) -> Block:
+    """One kernel per fused node; equal kernels are one, wherever they are launched."""
+    jobs: list[Job] = []
+    views: dict[Value, Value] = {}  # a reshape -> the value whose memory it is
     for order, n in enumerate(function.nodes()):
         if isinstance(n.op, Input | Variable | Constant):
             continue
-        assert isinstance(n.op, Fused)
-        works.append(_work(n, n.op, order, target, level, known))
-    return works
+        if isinstance(n.op, Reshape):
+            views[n.outputs[0]] = views.get(n.inputs[0], n.inputs[0])
+        elif isinstance(n.op, Control):
+            # a function may be held twice: in its own copy every value is one value in memory
+            blocks = [make_block(copied(f), target, level, known) for f in n.op.functions]
+            jobs.append(Held(n, n.op, tuple(blocks), n.inputs, order))
+        else:
+            assert isinstance(n.op, Fused)
+            jobs.append(_work(n, n.op, order, target, level, known))
+    for job in jobs:
+        job.reads = tuple(views.get(v, v) for v in job.reads)
+    return Block(function, jobs)
 
 
 def _work(n: Node, op: Fused, order: int, target: Target, level: int,
@@ -124,8 +137,10 @@ def _work(n: Node, op: Fused, order: int, target: Target, level: int,
             known.bodies[key] = (lowered, kernel)
     flops: Dim = total(m.op.flops(m.types[0], *(v.type for v in m.inputs)) for m in inner)
     moved: Dim = total([*(v.type.nbytes for v in n.inputs), *(t.nbytes for t in n.types)])
+    own = kernel.params[len(reads) + len(n.outputs) :]  # what it neither reads nor makes
+    scratch = tuple(Scratch(product(b.shape) * b.dtype.itemsize) for b in own)
     return Work(n, kernel, tuple(kernel.dims), reads, n.outputs, lowered, sites, flops, moved,
-                label, n.locs, order)  # fmt: skip
+                label, n.locs, order, scratch)  # fmt: skip
 
 
 def _what(n: Node) -> str:
@@ -140,11 +155,3 @@ def unique_kernel(made: Kernel, known: dict[Kernel, Kernel], stem: str) -> Kerne
     if found is None:
         found = known[key] = made.renamed(f"{stem}_{len(known)}")
     return found
-
-
-def prepared_nodes(function: Function) -> frozenset[Node]:
-    """Nodes that depend only on constants and on variables this function does not change: they
-    are computed once, and again when such a variable is written."""
-    steady = steady_nodes(function)
-    results = {v.node for v in function.roots()}  # at every run, in the run's own memory
-    return frozenset(n for n in steady if isinstance(n.op, Fused) and n not in results)

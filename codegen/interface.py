@@ -141,7 +141,7 @@ class Entry:
     @property
     def frame_words(self) -> int:
         p = self.program
-        return ARGUMENTS // 8 + len(p.inputs) + len(p.outputs) + len(p.dims)
+        return ARGUMENTS // 8 + len(p.inputs) + len(p.outputs) + len(p.dims) + len(p.computed)
 
 
 @dataclass(frozen=True)

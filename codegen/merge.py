@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import InternalError
 from .kernel.ir import Kernel
-from .kernel.program import Array, Phase, Program, Slot
+from .kernel.program import Array, Copy, Phase, Program, Repeat, Report, Slot, Step
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _renumbered(p: Program, variables: list[int], constants: list[int], names: d
         table = {"variable": variables, "constant": constants}.get(s.kind)
         if table is None or not isinstance(s.at, int):
             return s
-        return Slot(s.kind, table[s.at])
+        return replace(s, at=table[s.at])
 
     return replace(
         p,
@@ -61,17 +61,31 @@ def _renumbered(p: Program, variables: list[int], constants: list[int], names: d
         written=tuple(sorted(variables[k] for k in p.written)),
         prepared_from=tuple(sorted(variables[k] for k in p.prepared_from)),
         kernels=tuple(k.renamed(names[k.name]) for k in p.kernels),
-        prepare=_phases(p.prepare, slot, names),
-        phases=_phases(p.phases, slot, names),
-        copies=tuple((slot(a), slot(b), n) for a, b, n in p.copies),
+        prepare=tuple(_phase(f, slot, names) for f in p.prepare),
+        body=_steps(p.body, slot, names),
     )
 
 
-def _phases(phases: tuple[Phase, ...], slot: Callable[[Slot], Slot],
-            names: dict[str, str]) -> tuple[Phase, ...]:  # fmt: skip
-    return tuple(
-        replace(f, launches=tuple(
-            replace(x, kernel=names[x.kernel], slots=tuple(slot(s) for s in x.slots))
-            for x in f.launches))
-        for f in phases
-    )  # fmt: skip
+def _steps(steps: tuple[Step, ...], slot: Callable[[Slot], Slot],
+           names: dict[str, str]) -> tuple[Step, ...]:  # fmt: skip
+    out: list[Step] = []
+    for s in steps:
+        if isinstance(s, Phase):
+            out.append(_phase(s, slot, names))
+        elif isinstance(s, Copy):
+            out.append(replace(s, to=slot(s.to), source=slot(s.source)))
+        elif isinstance(s, Report):
+            out.append(replace(s, slot=slot(s.slot)))
+        elif isinstance(s, Repeat):
+            condition = None if s.condition is None else slot(s.condition)
+            out.append(replace(s, condition=condition, body=_steps(s.body, slot, names)))
+        else:
+            out.append(replace(s, condition=slot(s.condition), then=_steps(s.then, slot, names),
+                               orelse=_steps(s.orelse, slot, names)))  # fmt: skip
+    return tuple(out)
+
+
+def _phase(phase: Phase, slot: Callable[[Slot], Slot], names: dict[str, str]) -> Phase:
+    return replace(phase, launches=tuple(
+        replace(x, kernel=names[x.kernel], slots=tuple(slot(s) for s in x.slots))
+        for x in phase.launches))  # fmt: skip

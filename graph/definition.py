@@ -194,8 +194,9 @@ class Graph(Interner):
         for token in tokens:
             del self.updates[token]
         if tokens:
-            raise GraphError("a step of a scan cannot assign to variables", f"{tokens[0].node.loc}",
-                             "carry the value, and assign the last carry")  # fmt: skip
+            raise GraphError("a loop or a branch cannot assign to variables",
+                             f"{tokens[0].node.loc}",
+                             "let it return the new value, and assign that")  # fmt: skip
         return gone
 
     def results(self) -> list[Value]:

@@ -7,7 +7,7 @@ their expansion, ops that hold functions by their `interpret`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from .definition import Graph
 from .ir import Function, Node, Shape, TensorType, Value
 from .ops.base import Op
 from .ops.source import Input, Variable
-from .printer import held_functions
+from .printer import every_node
 from .requirements import requirements
 
 AnyOp = TypeVar("AnyOp", bound=Op)
@@ -134,7 +134,7 @@ def _solve(
 
 def _check_variables(function: Function, variables: Mapping[str, Array]) -> None:
     problems: list[str] = []
-    for node in _variables(function):
+    for node in (n for n in every_node(function) if isinstance(n.op, Variable)):
         name, type = _variable(node.outputs[0]).variable_name, node.types[0]
         if name not in variables:
             problems.append(f'variable "{name}", {type}, has no value')
@@ -145,15 +145,6 @@ def _check_variables(function: Function, variables: Mapping[str, Array]) -> None
                             f"{type}")  # fmt: skip
     if problems:
         raise FeedError(f"variables do not fit graph {function.name}", *problems)
-
-
-def _variables(function: Function) -> Iterator[Node]:
-    """The variables that a function reads or writes, in the functions it holds too."""
-    for node in function.nodes():
-        if isinstance(node.op, Variable):
-            yield node
-        for inner in held_functions(node.op):
-            yield from _variables(inner)
 
 
 def _input(v: Value) -> Input:
@@ -190,17 +181,21 @@ class _Run:
         if isinstance(op, Variable):
             return (self.variables[op.variable_name],)
         if op.has("interpret"):
-            return _several(op.interpret(self.call, *xs))
+            return _several(op.interpret(self, *xs))
         if op.has("ref"):
             return _several(op.ref(*xs))
         if op.has("expand"):
             return self.expanded(op, xs)
         raise InternalError(f"{op.name} has neither a reference nor an expansion")
 
-    def call(self, function: Function, *xs: Array) -> tuple[Array, ...]:
+    def __call__(self, function: Function, *xs: Array) -> tuple[Array, ...]:
         """The results of a function that an op holds."""
         values = self.evaluate(function, dict(zip(function.inputs, xs, strict=True)))
         return tuple(values[v] for _, v in function.outputs)
+
+    def shape(self, type: TensorType) -> tuple[int, ...]:
+        """A type's shape in numbers."""
+        return tuple(evaluate(d, self.dims) for d in type.shape)
 
     def expanded(self, op: Op, xs: Sequence[Array]) -> Sequence[Array]:
         """The results of a composite, through ops that have references."""
@@ -213,7 +208,7 @@ class _Run:
             made = op.expand(*inputs)
         results = (made,) if isinstance(made, Value) else tuple(made)
         named = tuple((f"y{k}", y) for k, y in enumerate(results))
-        return self.call(Function(op.name, inputs, named), *xs)
+        return self(Function(op.name, inputs, named), *xs)
 
     def checked(self, node: Node, type: TensorType, result: Any) -> Array:
         """What a reference returned, which must be of the node's type. Sizes that depend on data

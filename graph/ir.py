@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import takewhile
 from math import copysign
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -310,6 +311,11 @@ class Interner:
     def mark(self) -> int:
         """A number for this moment: nodes made later have higher serials."""
         return self._serial
+
+    def made_since(self, mark: int) -> list[Node]:
+        """The nodes made after `mark`, oldest first."""
+        found = list(takewhile(lambda n: n.serial > mark, reversed(self._nodes.values())))
+        return found[::-1]
 
     def forget(self, mark: int, leaves: Iterable[Value]) -> set[Value]:
         """Forgets what was made of `leaves` after `mark`, and its names; the values forgotten.

@@ -51,13 +51,8 @@ def show(function: Function) -> str:
 
 def large_data(function: Function) -> dict[str, bytes]:
     """What `show` leaves out: digest -> bytes of each constant it does not print in full."""
-    out: dict[str, bytes] = {}
-    for node in function.nodes():
-        if isinstance(node.op, Constant) and node.op.data.array.size > INLINE:
-            out[node.op.data.digest] = node.op.data.array.tobytes()
-        for inner in held_functions(node.op):
-            out |= large_data(inner)
-    return out
+    found = constants_in(function).items()
+    return {digest: array.tobytes() for digest, array in found if array.size > INLINE}
 
 
 def held_functions(op: Op) -> Iterator[Function]:
@@ -66,6 +61,20 @@ def held_functions(op: Op) -> Iterator[Function]:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Function):
                 yield item
+
+
+def every_node(function: Function) -> Iterator[Node]:
+    """The nodes of a function and of all it holds."""
+    for node in function.nodes():
+        yield node
+        for inner in held_functions(node.op):
+            yield from every_node(inner)
+
+
+def constants_in(function: Function) -> dict[str, Array]:
+    """The elements of every constant by digest."""
+    ops = (node.op for node in every_node(function))
+    return {op.data.digest: op.data.array for op in ops if isinstance(op, Constant)}
 
 
 def symbols_in(function: Function) -> set[Sym]:

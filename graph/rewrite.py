@@ -7,16 +7,18 @@ that nothing needs any more are gone, because a function holds what its roots re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from dataclasses import replace as with_fields
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InternalError
 from .ir import Function, Interner, Layout, Node, Value, topological
 from .ops.base import Op
+from .printer import held_functions
 
+AnyOp = TypeVar("AnyOp", bound=Op)
 Replace = Callable[[Node], "Value | tuple[Value, ...] | None"]
 _DEPTH = 100  # replacements of replacements that are taken to be endless
 _LOCS = 8  # places in the user's source a node remembers
@@ -39,12 +41,23 @@ def copied(function: Function) -> Function:
 
 
 def changed_copy(function: Function, change: Callable[[Op], Op]) -> Function:
-    """A copy, in an interner of its own, in which every op is what `change` makes of it."""
+    """A copy, in an interner of its own, in which every op is what `change` makes of it, in held
+    functions too. Equal functions that ops hold are equal in the copy."""
+    return _copy(function, change, {})
+
+
+def _copy(function: Function, change: Callable[[Op], Op],
+          known: dict[Function, Function]) -> Function:  # fmt: skip
+    def held(f: Function) -> Function:
+        if f not in known:
+            known[f] = _copy(f, change, known)
+        return known[f]
+
     interner = Interner()
     new: dict[Value, Value] = {}
     for n in topological([*(v.node for v in function.roots()),
                           *(v.node for v, _ in function.updates)]):  # fmt: skip
-        made = interner.node(change(n.op), tuple(new[v] for v in n.inputs), n.loc,
+        made = interner.node(change(with_functions(n.op, held)), tuple(new[v] for v in n.inputs), n.loc,
                              chosen_layout(n))  # fmt: skip
         made.locs = n.locs
         for a, b in zip(n.outputs, made.outputs):
@@ -63,13 +76,77 @@ def changed_copy(function: Function, change: Callable[[Op], Op]) -> Function:
                     tuple(new[v] for v in function.effects))  # fmt: skip
 
 
+def with_functions(op: AnyOp, change: Callable[[Function], Function]) -> AnyOp:
+    """`op` with each function it holds made another; itself if none changes."""
+    changed: dict[str, Any] = {}
+    for name in _function_fields(type(op)):  # type: ignore[arg-type]
+        old = getattr(op, name)
+        if isinstance(old, Function):
+            new: Any = change(old)
+            same = new is old
+        elif isinstance(old, tuple):
+            new = tuple(change(x) if isinstance(x, Function) else x for x in old)
+            same = all(a is b for a, b in zip(new, old))
+        else:
+            continue
+        if not same:
+            changed[name] = new
+    return with_fields(op, **changed) if changed else op  # type: ignore[type-var]
+
+
+def rebuilt(
+    function: Function, change: Callable[[Node, tuple[Value, ...]], Sequence[Value | None] | None]
+) -> Function:
+    """The function with every node rebuilt once, in the same interner: `change` gets a node and its
+    new operands, and gives what becomes of its results, or None: the node on these operands. A
+    result may be None if nothing that is left needs it. The same object if nothing changes."""
+    new: dict[Value, Value | None] = {}
+    for n in function.nodes():
+        inputs = tuple(v for x in n.inputs if (v := new[x]) is not None)
+        if len(inputs) < len(n.inputs):  # of no use any more
+            new.update(dict.fromkeys(n.outputs))
+            continue
+        owner = n.owner
+        before, owner.fixed_loc = owner.fixed_loc, n.loc
+        made = change(n, inputs)
+        if made is None:
+            made = n.outputs
+            if any(a is not b for a, b in zip(inputs, n.inputs)):
+                made = owner.node(n.op, inputs, n.loc, chosen_layout(n)).outputs
+        owner.fixed_loc = before
+        for a, b in zip(n.outputs, made):
+            new[a] = b
+            if b is None or a is b:
+                continue
+            if b.node.serial > n.serial:
+                merge_locs(b.node, n)
+            if a in owner.names_of:
+                owner.names_of.setdefault(b, owner.names_of[a])
+
+    def kept(v: Value) -> Value:
+        found = new[v]
+        if found is None:
+            raise InternalError(f"{v!r} is needed, and was left out")
+        return found
+
+    if all(new[v] is v for v in function.roots()):
+        return function
+    return Function(function.name, function.inputs,
+                    tuple((name, kept(v)) for name, v in function.outputs),
+                    tuple((var, kept(v)) for var, v in function.updates),
+                    tuple(kept(v) for v in function.effects))  # fmt: skip
+
+
 def shared_values(function: Function) -> set[Value]:
-    """The values that several nodes read, or that are results."""
+    """The values that several nodes read, or that are results, in held functions too."""
     readers: dict[Value, int] = dict.fromkeys(function.roots(), 2)
+    out: set[Value] = set()
     for n in function.nodes():
         for v in set(n.inputs):
             readers[v] = readers.get(v, 0) + 1
-    return {v for v, count in readers.items() if count > 1}
+        for f in held_functions(n.op):
+            out |= shared_values(f)
+    return out | {v for v, count in readers.items() if count > 1}
 
 
 class Rewriter:
@@ -142,29 +219,12 @@ class Rewriter:
     def _with_new_inputs(self, n: Node) -> Node:
         """`n` reading what its inputs became."""
         inputs = tuple(self.new[v] for v in n.inputs)
-        op = self._with_new_functions(n.op)
+        op = with_functions(n.op, self.function)
         if op is n.op and all(a is b for a, b in zip(inputs, n.inputs)):
             return n
         made = n.owner.node(op, inputs, n.loc, chosen_layout(n))
         merge_locs(made, n)
         return made
-
-    def _with_new_functions(self, op: Op) -> Op:
-        """`op` with the functions it holds rewritten."""
-        changed: dict[str, Any] = {}
-        for name in _function_fields(type(op)):  # type: ignore[arg-type]
-            old = getattr(op, name)
-            if isinstance(old, Function):
-                new: Any = self.function(old)
-                same = new is old
-            elif isinstance(old, tuple):
-                new = tuple(self.function(x) if isinstance(x, Function) else x for x in old)
-                same = all(a is b for a, b in zip(new, old))
-            else:
-                continue
-            if not same:
-                changed[name] = new
-        return with_fields(op, **changed) if changed else op  # type: ignore[type-var]
 
     def _replaced(self, current: Node, n: Node) -> tuple[Value, ...]:
         """The final results of `current`, which stands for `n`."""

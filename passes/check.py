@@ -8,7 +8,7 @@ where these are finite; every other pass to what was computed before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..graph.interpret import run
 from ..graph.ir import Function
 from ..graph.ops.base import Op
 from ..graph.ops.source import Data, Input, Variable
-from ..graph.printer import held_functions
+from ..graph.printer import every_node
 from ..graph.rewrite import changed_copy, copied
 from ..target import Target
 from .base import Context, Pipeline, Record
@@ -162,14 +162,12 @@ def results_in_float64(function: Function, feeds: Arrays, variables: Arrays) -> 
 
 
 def widened(op: Op) -> Op:
-    """`op` with float64 for float32 in its attributes, data and held functions."""
+    """`op` with float64 for float32 in its attributes and data."""
     changed: dict[str, Any] = {}
     for f in fields(op):  # type: ignore[arg-type]
         value = getattr(op, f.name)
         if value == float32:
             changed[f.name] = float64
-        elif isinstance(value, Function):
-            changed[f.name] = changed_copy(value, widened)
         elif isinstance(value, Data) and value.array.dtype == np.float32:
             changed[f.name] = Data(value.array.astype(np.float64))
     return replace(op, **changed) if changed else op  # type: ignore[type-var]
@@ -190,15 +188,8 @@ def random_feeds(function: Function, seed: int = 0, sizes: Mapping[str, int] | N
 def random_variables(function: Function, seed: int = 0) -> dict[str, Array]:
     """Values for every variable that a function, or one it holds, reads or writes."""
     rng = np.random.default_rng([seed, 1])
-    return {op.variable_name: _draw(rng, op, {}) for op in _variables(function)}
-
-
-def _variables(function: Function) -> Iterator[Variable]:
-    for n in function.nodes():
-        if isinstance(n.op, Variable):
-            yield n.op
-        for inner in held_functions(n.op):
-            yield from _variables(inner)
+    ops = (n.op for n in every_node(function))
+    return {op.variable_name: _draw(rng, op, {}) for op in ops if isinstance(op, Variable)}
 
 
 def _size(lo: int, hi: int | None, multiple: int) -> int:

@@ -4,8 +4,8 @@ Before:  y = x * sqrt(constant(16.0))
 After:   y = x * constant(4.0)
 
 Only small results are worth it: what depends on large constants is computed natively when a program
-is loaded. A number repeated to a shape stays a number; what can fail at run time is left to fail
-there.
+is loaded. A number repeated to a shape stays a number; loops are run when the program is; what can
+fail at run time is left to fail there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ..graph.interpret import run
 from ..graph.ir import CALLS, Function, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.control import Control
 from ..graph.ops.shape import BroadcastTo
 from ..graph.ops.source import Constant
 from ..graph.printer import symbols_in
@@ -44,7 +45,7 @@ class Fold(Pass):
         return rewritten(function, replace)
 
     def foldable(self, n: Node) -> bool:
-        if not n.op.pure or isinstance(n.op, Constant | BroadcastTo):
+        if not n.op.pure or isinstance(n.op, Constant | BroadcastTo | Control):
             return False
         if not all(isinstance(v.node.op, Constant) and self.small(v.type) for v in n.inputs):
             return False

@@ -1,9 +1,10 @@
 """Fusion: which nodes are computed together.
 
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
-each. A group is a reduction (matrix product, convolution, sum...) with the pointwise work on its
-result, or a chain of pointwise work alone. Ops that only move elements cheaply (reshape,
-broadcast, slice) are never computed by themselves: whoever reads them reads through them.
+each; loops and branches stay, and reshapes that are only another view of what they read. A group is
+a reduction (matrix product, convolution, sum...) with the pointwise work on its result, or a chain
+of pointwise work alone. Ops that only move elements cheaply (reshape, broadcast, slice) are never
+computed by themselves: whoever reads them reads through them.
 
 Every group's inputs are complete before its first node in one topological order, which keeps the
 groups free of cycles without any search.
@@ -25,7 +26,6 @@ from .cost import heavy
 from .reading import Reading
 from .rows import Decision, RowGroups
 from .special import KERNELS
-from .steady import steady_nodes
 
 _SMALL = 64  # results of at most so many elements are computed as early as possible
 
@@ -47,14 +47,14 @@ class Group:
 class Fuse:
     """The state of one fusion run."""
 
-    def __init__(self, function: Function, enabled: bool = True) -> None:
+    def __init__(self, function: Function, enabled: bool, steady: frozenset[Node]) -> None:
         self.function = function
         self.enabled = enabled
         self.decisions: list[Decision] = []
         self.groups: list[Group] = []
         self.group_of: dict[Node, Group] = {}
         self.reading = Reading(function)
-        self.steady = steady_nodes(function)
+        self.steady = steady
 
     def run(self) -> Function:
         rows = RowGroups(self.reading, early_order(self.function))
@@ -82,7 +82,7 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        if n.op.name in KERNELS:
+        if n.op.name in KERNELS or self.reading.stays(n):
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
         reduces = self.reading.compute(n).combine is not None
@@ -260,7 +260,10 @@ class Fuse:
                 for v in n.outputs:
                     new[v] = v
         for g in self.in_order():
-            self.emit(g, interner, new)
+            if self.reading.stays(g.anchor):
+                self.keep(g.anchor, interner, new)
+            else:
+                self.emit(g, interner, new)
         fn = self.function
         return Function(
             fn.name, fn.inputs,
@@ -298,6 +301,13 @@ class Fuse:
                                                  for u in self.reading.final_users(v))]  # fmt: skip
         anchor = g.anchor.outputs[0]
         return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
+    def keep(self, n: Node, interner: Interner, new: dict[Value, Value]) -> None:
+        """A node that stays, on what became of its operands."""
+        inputs = tuple(new.get(v, v) for v in n.inputs)  # numbers stay the constants they are
+        made = interner.node(n.op, inputs, n.loc)
+        made.locs = n.locs
+        new.update(zip(n.outputs, made.outputs))
 
     def emit(self, g: Group, interner: Interner, new: dict[Value, Value]) -> None:
         inner = Interner()
@@ -371,7 +381,9 @@ def _small(n: Node) -> bool:
     return all(isinstance(s, int) and s <= _SMALL for s in sizes)
 
 
-def fuse(function: Function, enabled: bool = True) -> tuple[Function, list[Decision]]:
-    """The fused function and the reasons for what was and was not fused."""
-    run = Fuse(function, enabled)
+def fuse(function: Function, enabled: bool, steady: frozenset[Node]
+         ) -> tuple[Function, list[Decision]]:  # fmt: skip
+    """The fused function and the reasons for what was and was not fused. `steady`: nodes that need
+    not be computed at every run."""
+    run = Fuse(function, enabled, steady)
     return run.run(), run.decisions

@@ -1,112 +1,73 @@
 """Planning: the order of kernels, where every value lies, and where threads must meet.
 
-In: launches with the values they read and write. Out: a `Program`. The order keeps reads of a
-variable before its update and everything that can fail before every update. Values share one arena
-by lifetime; a pointwise kernel may write over an operand that nobody reads afterwards.
-
-Sizes that depend on symbols are planned exactly within classes: all sizes that are the same
-polynomial up to a constant factor share one sub-arena, measured in that polynomial.
+In: a block of jobs with the values they read and write. Out: a `Program`. The order keeps reads of
+a variable before its update and everything that can fail before every update (`order`). Loops and
+branches hold blocks of their own, whose values lie in memory of the whole (`place`). All that has
+no place of its own shares one arena by lifetime (`course`, `arena`); a pointwise kernel may write
+over an operand that nobody reads afterwards.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import gcd
-from typing import Any
+from dataclasses import dataclass, replace
 
-from ..algorithm import Expr, Load, walk
-from ..codegen.kernel.ir import Kernel
-from ..codegen.kernel.program import Array, Launch, Phase, Program, Report, Site, Slot
-from ..dims import Dim, DimExpr, free_symbols, maximum, minimum, product, round_up
+from ..codegen.kernel import program as p
+from ..codegen.kernel.program import Array, Copy, Launch, Phase, Program, Report, Site, Slot
+from ..dims import Dim, DimExpr, free_symbols
 from ..errors import InternalError, Loc
 from ..graph.ir import Function, Node, Value
 from ..graph.ops.effects import Print
 from ..graph.ops.fused import Fused, Relayout
 from ..graph.ops.source import Constant, Input, Variable
 from ..target import Target
-from .row_plan import may_overwrite
-from .stages import Lowered
-
-ALIGN = 64
-FOREVER = (0, 1 << 30)  # a lifetime that meets every other
-MAX_PARTS = 256
-
-
-@dataclass
-class Work:
-    """A kernel to launch: what it computes from what, and what it costs."""
-
-    node: Node
-    kernel: Kernel
-    dims: tuple[Dim, ...]
-    reads: tuple[Value, ...]
-    writes: tuple[Value, ...]
-    lowered: Lowered | None
-    sites: tuple[Site, ...]
-    flops: Dim
-    bytes: Dim
-    label: str
-    locs: tuple[Loc, ...]
-    order: int = 0
-    after: set[int] = field(default_factory=set)
-
-    @property
-    def fails(self) -> bool:
-        return bool(self.sites)
-
-    @property
-    def scratch(self) -> tuple[Dim, ...]:
-        """Bytes of what the kernel needs for itself: its buffers after those it reads and writes."""
-        own = self.kernel.params[len(self.reads) + len(self.writes) :]
-        return tuple(_rounded(product(b.shape) * b.dtype.itemsize) for b in own)
+from .arena import ALIGN, Area, aligned, packed
+from .course import Course, Lives, Nest, Piece, course
+from .order import ordered
+from .place import Cell, Home, Places, Transfer
+from .work import Block, Held, Job, Scratch, Work, overwrites, parts
 
 
 @dataclass
 class Plan:
     """Everything `plan` needs: the function after fusion and its kernels."""
 
-    function: Function
-    works: list[Work]
+    block: Block
     prepared: frozenset[Node]  # nodes computed once per change of variables
     target: Target
     reuse: bool = True  # False: nothing shares memory (the oracle's plan)
 
 
-def plan(p: Plan) -> Program:
+def plan(given: Plan) -> Program:
     """The program."""
-    return _Planner(p).run()
+    return _Planner(given).run()
 
 
 class _Planner:
-    def __init__(self, p: Plan) -> None:
-        self.p = p
-        self.slots: dict[Value, Slot] = {}
-        self.scratch: dict[tuple[int, int], Slot] = {}  # by the work's id and the buffer's number
+    def __init__(self, given: Plan) -> None:
+        self.given = given
+        self.function = given.block.function
+        self.slots: dict[Home | Scratch, Slot] = {}
         self.variables: list[Value] = []
         self.constants: list[str] = []
+        self.sites: list[Site] = []
         self.late: list[tuple[Value, Value]] = []  # updates that are copied at the end
 
     def run(self) -> Program:
-        fn = self.p.function
+        fn, target = self.function, self.given.target
         self.number_sources()
-        prepare = [w for w in self.p.works if w.node in self.p.prepared]
-        updated = {new: var for var, new in fn.updates}
-        works = ordered([w for w in self.p.works if w.node not in self.p.prepared], updated)
+        prepare = [w for w in self.given.block.jobs
+                   if isinstance(w, Work) and w.node in self.given.prepared]  # fmt: skip
+        done = set(prepare)
+        jobs = [job for job in self.given.block.jobs if job not in done]
+        block = in_order(Block(fn, jobs), {new: var for var, new in fn.updates})
         prepared_bytes = self.place_prepared(prepare)
-        self.bind_outputs(works)
-        groups = phased(works, self.p.target, self.commits)
-        arena, peak = self.place_arena(works, groups)
-        copies = [(self.slots[var], self.slots[made], var.type.nbytes) for var, made in self.late]
-        for k, (_, v) in enumerate(fn.outputs):
-            at = len(fn.inputs) + k
-            if self.slots[v] != Slot("argument", at):
-                copies.insert(0, (Slot("argument", at), self.slots[v], v.type.nbytes))
-        sites: list[Site] = []
-        prepare_phases = tuple(self.phase([w], sites) for w in prepare)
-        phases = tuple(self.phase(group, sites) for group in groups)
-        kernels = {w.kernel.name: w.kernel for w in self.p.works}
+        self.places = Places(block)
+        self.bind_outputs(block.jobs)
+        whole = course(block, target, self.commits)
+        arena, peak = self.place_arena(whole)
+        prepare_phases = tuple(self.phase([w]) for w in prepare)
+        body = (*self.steps(whole), *self.commit())
+        kernels = {w.kernel.name: w.kernel for w in self.given.block.works()}
         symbols = {s for v in fn.inputs for d in v.shape for s in free_symbols(d)}
         dims = tuple(DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name))
         used = sorted({self.variables.index(v) for w in prepare for v in w.reads
@@ -118,38 +79,36 @@ class _Planner:
             variables=tuple(Array(_name(v), v.dtype, v.shape) for v in self.variables),
             written=tuple(sorted(self.variables.index(v) for v, _ in fn.updates)),
             constants=tuple(self.constants), kernels=tuple(kernels.values()),
-            prepare=prepare_phases, phases=phases, prepared_bytes=prepared_bytes,
-            prepared_from=tuple(used), arena_bytes=arena, sites=tuple(sites),
-            copies=tuple(copies), peak_bytes=peak, reports=self.reports(groups),
+            prepare=prepare_phases, body=body, prepared_bytes=prepared_bytes,
+            prepared_from=tuple(used), arena_bytes=arena, sites=tuple(self.sites),
+            peak_bytes=peak, computed=self.places.counters(),
         )  # fmt: skip
-
-    def reports(self, groups: list[list[Work]]) -> tuple[Report, ...]:
-        """What the run prints, in the order in which it is computed."""
-        made = {v: k for k, group in enumerate(groups) for w in group for v in w.writes}
-        out = []
-        for v, op, loc in printed(self.p.function):
-            value = Array(op.message, v.dtype, v.shape)
-            out.append(Report(made.get(v, -1), self.slots[v], value, loc))
-        return tuple(sorted(out, key=lambda r: r.after))
 
     # --- memory with a fixed place ----------------------------------------------------------
 
+    def slot(self, home: Home, offset: Dim = 0) -> Slot:
+        """Where a value, or a place in memory, lies."""
+        home, offset = self.places.of(home, offset)
+        return self.slots[home].moved(offset)
+
     def number_sources(self) -> None:
-        fn = self.p.function
+        fn = self.function
         for k, v in enumerate(fn.inputs):
             self.slots[v] = Slot("argument", k)
-        for n in fn.nodes():
-            v = n.outputs[0]
-            if isinstance(n.op, Variable):
-                self.slots[v] = Slot("variable", len(self.variables))
-                self.variables.append(v)
-            elif isinstance(n.op, Constant):
-                digest = n.op.data.digest
-                if digest not in self.constants:
-                    self.constants.append(digest)
-                self.slots[v] = Slot("constant", self.constants.index(digest))
-            elif isinstance(n.op, Input) and v not in self.slots:
-                raise InternalError(f"{v!r} is used but is not an input of {fn.name}")
+        for f in self.given.block.functions():
+            given = set(f.inputs)
+            for n in f.nodes():
+                v = n.outputs[0]
+                if isinstance(n.op, Variable) and f is fn:
+                    self.slots[v] = Slot("variable", len(self.variables))
+                    self.variables.append(v)
+                elif isinstance(n.op, Constant):
+                    digest = n.op.data.digest
+                    if digest not in self.constants:
+                        self.constants.append(digest)
+                    self.slots[v] = Slot("constant", self.constants.index(digest))
+                elif isinstance(n.op, Input | Variable) and v not in given:
+                    raise InternalError(f"{v!r} is used but is not an input of {f.name}")
 
     def place_prepared(self, works: list[Work]) -> int:
         offset = 0
@@ -160,217 +119,184 @@ class _Planner:
                     raise InternalError(f"prepared value {v!r} has no constant size")
                 self.slots[v] = Slot("prepared", offset)
                 offset += -(-size // ALIGN) * ALIGN
-            for k, size in enumerate(w.scratch):
-                assert isinstance(size, int), "sizes of prepared values are numbers"
-                self.scratch[id(w), k] = Slot("prepared", offset)
-                offset += size
+            for own in w.scratch:
+                if not isinstance(own.size, int):
+                    raise InternalError(f"scratch of prepared {w.label} has no constant size")
+                self.slots[own] = Slot("prepared", offset)
+                offset += -(-own.size // ALIGN) * ALIGN
         return offset
 
-    def bind_outputs(self, works: list[Work]) -> None:
+    def bind_outputs(self, jobs: list[Job]) -> None:
         """Results go straight to the caller's memory; new values of variables straight to the
         variable where no launch that follows, nor this one elsewhere, reads the old value."""
-        fn = self.p.function
+        fn = self.function
         for k, (_, v) in enumerate(fn.outputs):
-            if v not in self.slots:
-                self.slots[v] = Slot("argument", len(fn.inputs) + k)
-        makers = {v: k for k, w in enumerate(works) for v in w.writes}
-        read_last = {v: k for k, w in enumerate(works) for v in w.reads}
-        last_failing = max((k for k, w in enumerate(works) if w.fails), default=-1)
+            home, offset = self.places.of(v)
+            if offset == 0 and home not in self.slots and self.fits(home, v):
+                self.slots[home] = Slot("argument", len(fn.inputs) + k)
+        makers = {v: k for k, w in enumerate(jobs) for v in w.writes}
+        read_last = {v: k for k, w in enumerate(jobs) for v in w.reads}
+        last_failing = max((k for k, w in enumerate(jobs) if w.fails), default=-1)
         given = {v for _, v in fn.outputs}
         for var, new in fn.updates:
             maker = makers.get(new, -1)
             free = (
                 new not in self.slots
+                and new not in self.places.views
                 and last_failing < maker
                 and read_last.get(var, -1) <= maker
                 and var not in given  # the caller is to get the value from before the update
-                and self.may_overwrite(works[maker], var, new)
+                and self.may_overwrite(jobs[maker], var, new)
             )
             if free:
                 self.slots[new] = self.slots[var]
             else:
                 self.late.append((var, new))
 
-    def may_overwrite(self, w: Work, var: Value, new: Value) -> bool:
+    def fits(self, home: Home, v: Value) -> bool:
+        """Whether memory needs no more room than a value."""
+        return isinstance(home, Value) or (home.count == 1 and home.size == v.type.nbytes)
+
+    def may_overwrite(self, w: Job, var: Value, new: Value) -> bool:
         """Whether `w` may store `new` where `var` is."""
-        return new.type == var.type and (
+        return isinstance(w, Work) and new.type == var.type and (
             var not in w.reads or overwrites(w, w.reads.index(var), w.writes.index(new))
-        )
+        )  # fmt: skip
+
+    def commit(self) -> list[Copy]:
+        """What is copied at the end: results that lie elsewhere, then new values of variables."""
+        copies = []
+        for k, (_, v) in enumerate(self.function.outputs):
+            to = Slot("argument", len(self.function.inputs) + k)
+            if self.slot(v) != to:
+                copies.append(Copy(to, self.slot(v), v.type.nbytes))
+        # a result may be the old value of a variable that an update is about to change
+        return copies + [Copy(self.slots[var], self.slot(new), var.type.nbytes)
+                         for var, new in self.late]  # fmt: skip
 
     # --- the arena --------------------------------------------------------------------------
 
-    def place_arena(self, works: list[Work], steps: list[list[Work]]) -> tuple[Dim, Dim]:
+    def place_arena(self, whole: Course) -> tuple[Dim, Dim]:
         """Offsets for everything else, and the least any plan could need."""
-        step_of = {id(w): k for k, group in enumerate(steps) for w in group}
-        born: dict[Value, int] = {}
-        dies: dict[Value, int] = {}
-        end = len(steps)
-        keep = {made for _, made in self.late} | {v for _, v in self.p.function.outputs}
-        for w in works:
-            for v in w.writes:
-                if v not in self.slots:
-                    born[v] = dies[v] = step_of[id(w)]
-            for v in w.reads:
-                if v in born:
-                    dies[v] = max(dies[v], step_of[id(w)])
-        shown = {v for v, _, _ in printed(self.p.function)}
-        for v in born:
-            if v in keep:
-                dies[v] = end
-            elif v in shown:  # read when its step is over
-                dies[v] = max(dies[v], born[v] + 1)
-        areas = self.shared_areas(works, born, dies, step_of)
-        for w in works:
-            for k, size in enumerate(w.scratch):
-                step = step_of[id(w)]
-                life = (step, step) if self.p.reuse else FOREVER
-                areas.append(_Area([], size, *life, scratch=(id(w), k)))
-        classes: dict[Dim, list[_Area]] = {}
+        lives = Lives(whole, self.places)
+        for v in (*(v for _, v in self.function.outputs), *(new for _, new in self.late)):
+            home, _ = self.places.of(v)
+            if home in lives.of:
+                lives.of[home].touch(whole.last, whole.last)
+        for c in whole.courses():
+            for v, _, _ in printed(c.block.function):
+                home, _ = self.places.of(v)
+                if home in lives.of:  # read when its step is over
+                    life = lives.of[home]
+                    life.touch(life.first, life.first + 1)
+        areas = self.areas(whole, lives)
+        arena, peak = packed(areas)
         for a in areas:
-            unit, a.units = _unit(a.size)
-            classes.setdefault(unit, []).append(a)
-        base: Dim = 0
-        peak: Dim = 0
-        for unit in sorted(classes, key=repr):
-            members = classes[unit]
-            height = _pack(members)
-            for a in members:
-                slot = Slot("arena", base + unit * a.offset)
-                self.slots.update(dict.fromkeys(a.values, slot))
-                if a.scratch is not None:
-                    self.scratch[a.scratch] = slot
-            base = base + unit * height
-            peak = peak + unit * _live_peak(members)
-        return base, peak
+            for home in a.values:
+                self.slots[home] = Slot("arena", a.place)
+        return arena, peak
 
-    def shared_areas(self, works: list[Work], born: dict[Value, int], dies: dict[Value, int],
-                     step_of: dict[int, int]) -> list[_Area]:  # fmt: skip
+    def areas(self, whole: Course, lives: Lives) -> list[Area]:
         """One area per value, or per chain of values written over one another: a kernel that is
         the last to read the newest value of an area may put one of its results there."""
-        area: dict[Value, _Area] = {}
-        read_last = {x: k for k, w in enumerate(works) for x in w.reads}
-        for at, w in enumerate(works):
+        area: dict[Home, Area] = {}
+        for c in whole.courses():
+            for v in (v for job in c.block.jobs if isinstance(job, Held) for v in job.writes):
+                if v not in self.slots and v not in self.places.views:
+                    area[v] = self.area(v, lives)
+        works = [(w, piece.at) for piece, _ in whole.pieces() for w in piece.works]
+        read_last = {x: k for k, (w, _) in enumerate(works) for x in w.reads}
+        for number, (w, at) in enumerate(works):
             for k, v in enumerate(w.writes):
-                if v not in born:
+                if v in self.slots or v in self.places.views:
                     continue
-                step = step_of[id(w)]
-                if self.p.reuse:
-                    for j, x in enumerate(w.reads):
-                        a = area.get(x)
-                        # within a step works follow one another: who reads x last is what counts
-                        free = a is not None and dies[x] == step and read_last[x] == at
-                        if free and a is not None and x.type.nbytes == v.type.nbytes:
-                            alone = a.values[-1] is x and w.reads.count(x) == 1
-                            if alone and overwrites(w, j, k):
-                                a.values.append(v)
-                                a.last = max(step, dies[v])
-                                area[v] = a
-                                break
+                for j, x in enumerate(w.reads if self.given.reuse else ()):
+                    a = area.get(x)
+                    # within a step works follow one another: who reads x last is what counts
+                    if a is None or lives.of[x].last != at or read_last[x] != number:
+                        continue
+                    if x.type.nbytes == v.type.nbytes and a.values[-1] is x:
+                        if w.reads.count(x) == 1 and overwrites(w, j, k):
+                            a.values.append(v)
+                            a.last = max(at, lives.of[v].last)
+                            area[v] = a
+                            break
                 if v not in area:
-                    life = (born[v], dies[v]) if self.p.reuse else FOREVER
-                    area[v] = _Area([v], _rounded(v.type.nbytes), *life)
-        return list({id(a): a for a in area.values()}.values())
+                    area[v] = self.area(v, lives)
+        for home in lives.of:
+            if isinstance(home, Cell) and home not in self.slots:
+                area[home] = self.area(home, lives)
+        found = list({id(a): a for a in area.values()}.values())
+        found += [Area([own], aligned(own.size), at, at) for w, at in works for own in w.scratch]
+        if not self.given.reuse:
+            for a in found:
+                a.first, a.last = 0, whole.last
+        return found
 
-    # --- phases -----------------------------------------------------------------------------
+    def area(self, home: Home, lives: Lives) -> Area:
+        size = home.type.nbytes if isinstance(home, Value) else home.size * home.count
+        return Area([home], aligned(size), lives.of[home].first, lives.of[home].last)
+
+    # --- steps ------------------------------------------------------------------------------
 
     def commits(self, w: Work) -> bool:
         """Whether a launch stores into a variable."""
         places = (self.slots.get(v) for v in w.writes)
-        return any(p is not None and p.kind == "variable" for p in places)
+        return any(s is not None and s.kind == "variable" for s in places)
 
-    def phase(self, works: list[Work], sites: list[Site]) -> Phase:
+    def steps(self, c: Course) -> list[p.Step]:
+        """What a block does."""
+        shown = [(v, Report(self.slot(v), Array(op.message, v.dtype, v.shape), loc))
+                 for v, op, loc in printed(c.block.function)]  # fmt: skip
+        made = {v for job in c.block.jobs for v in job.writes}
+        ends = self.places.ends[c.block]
+        out: list[p.Step] = [*self.copies(ends.first), *(r for v, r in shown if v not in made)]
+        for s in c.steps:
+            if isinstance(s, Piece):
+                out.append(self.phase(s.works))
+                made = {v for w in s.works for v in w.writes}
+            else:
+                out += self.nest(s)
+                made = set(s.held.writes)
+            out += [r for v, r in shown if v in made]
+        return [*out, *self.copies(ends.last)]
+
+    def copies(self, transfers: list[Transfer]) -> list[Copy]:
+        return [Copy(self.slot(*t.to), self.slot(t.source), t.source.type.nbytes)
+                for t in transfers]  # fmt: skip
+
+    def nest(self, n: Nest) -> list[p.Step]:
+        """A loop or a branch, after what is copied before it."""
+        held = n.held
+        loop = self.places.loops.get(held)
+        if loop is None:
+            then, orelse = (tuple(self.steps(c)) for c in n.courses)
+            return [p.Branch(self.slot(held.reads[0]), then, orelse, held.op.name, held.node.loc)]
+        body = tuple(self.steps(n.courses[0]))
+        condition = None if loop.condition is None else self.slot(loop.condition)
+        return [*self.copies(loop.before), p.Repeat(loop.counter, loop.count, condition, body,
+                                                    held.op.name, held.node.loc)]  # fmt: skip
+
+    def phase(self, works: list[Work]) -> Phase:
         launches = []
         for w in works:
-            at = len(sites)
-            sites.extend(w.sites)
-            slots = [self.slots[v] for v in (*w.reads, *w.writes)]
-            slots += [self.scratch[id(w), k] for k in range(len(w.scratch))]
+            at = len(self.sites)
+            self.sites.extend(w.sites)
+            slots = [self.slot(v) for v in (*w.reads, *w.writes)]
+            slots += [self.slots[own] for own in w.scratch]
             launches.append(Launch(w.kernel.name, tuple(slots), w.dims, at, w.label, w.locs,
                                    w.flops, w.bytes))  # fmt: skip
-        return Phase(tuple(launches), parts(works, self.p.target))
+        return Phase(tuple(launches), parts(works, self.given.target))
 
 
-@dataclass
-class _Area:
-    """Memory for values whose lifetimes follow one another, or for a kernel's scratch."""
-
-    values: list[Value]
-    size: Dim
-    first: int
-    last: int
-    units: int = 0
-    offset: int = 0
-    scratch: tuple[int, int] | None = None
-
-
-def _rounded(size: Dim) -> Dim:
-    """A size in whole cache lines; `_unit` does that for others than numbers."""
-    return round_up(size, ALIGN) if isinstance(size, int) else size
-
-
-def _unit(size: Dim) -> tuple[Dim, int]:
-    """`(polynomial, factor)` with size <= polynomial * factor, the factor a multiple of ALIGN."""
-    if isinstance(size, int):
-        return 1, -(-size // ALIGN) * ALIGN
-    common = 0
-    for _, c in size.terms:
-        common = gcd(common, c)
-    whole = size // common
-    return whole, -(-common // ALIGN) * ALIGN
-
-
-def _pack(areas: list[_Area]) -> int:
-    """Offsets by decreasing size, each in the lowest gap among those alive at the same time."""
-    placed: list[_Area] = []
-    height = 0
-    for a in sorted(areas, key=lambda a: (-a.units, a.first)):
-        busy = sorted((b.offset, b.offset + b.units) for b in placed
-                      if b.first <= a.last and a.first <= b.last)  # fmt: skip
-        at = 0
-        for lo, hi in busy:
-            if lo - at >= a.units:
-                break
-            at = max(at, hi)
-        a.offset = at
-        placed.append(a)
-        height = max(height, at + a.units)
-    return height
-
-
-def _live_peak(areas: list[_Area]) -> int:
-    events: dict[int, int] = {}
-    for a in areas:
-        events[a.first] = events.get(a.first, 0) + a.units
-        events[a.last + 1] = events.get(a.last + 1, 0) - a.units
-    live = best = 0
-    for step in sorted(events):
-        live += events[step]
-        best = max(best, live)
-    return best
-
-
-def overwrites(w: Work, read: int, written: int) -> bool:
-    """Whether a kernel may write output `written` over input `read`: it reads each element only
-    to make the element in the same place."""
-    low = w.lowered
-    if low is None or len(low.stages) != 1:
-        return False
-    stage = low.stages[0]
-    source, target = f"x{read}", f"y{written}"
-    shapes = {b.name: b.type.physical_shape for b in low.buffers}
-    types = {b.name: b.type for b in low.buffers}
-    if shapes[source] != shapes[target] or types[source].dtype.bits != types[target].dtype.bits:
-        return False
-    if stage.row is not None:
-        return may_overwrite(stage, source, target)
-    place = next(o.indices for o in stage.outputs if o.buffer == target)
-    if stage.term is not None and _reads(stage.term, source):
-        return False
-    for o in stage.outputs:
-        for x in _reads(o.value, source):
-            if x.indices != place or any(isinstance(i, Expr) for i in x.indices):
-                return False
-    return True
+def in_order(block: Block, updated: dict[Value, Value]) -> Block:
+    """The block, and all that it holds, with jobs in the order in which they are to run."""
+    jobs: list[Job] = []
+    for job in ordered(block.jobs, updated):
+        if isinstance(job, Held):
+            job = replace(job, blocks=tuple(in_order(b, {}) for b in job.blocks))
+        jobs.append(job)
+    return Block(block.function, jobs)
 
 
 def printed(function: Function) -> list[tuple[Value, Print, Loc]]:
@@ -388,87 +314,6 @@ def printed(function: Function) -> list[tuple[Value, Print, Loc]]:
         if isinstance(v.node.op, Print):
             out.append((effect, v.node.op, v.node.loc))
     return out
-
-
-def _reads(e: Expr, buffer: str) -> list[Load]:
-    return [x for x in walk(e) if isinstance(x, Load) and x.buffer == buffer]
-
-
-def ordered(works: list[Work], updated: dict[Value, Value]) -> list[Work]:
-    """A topological order: as written, but updates of variables as soon as nothing needs the old
-    value any more and nothing that can fail is left."""
-    made = {v: k for k, w in enumerate(works) for v in w.writes}
-    before: list[set[int]] = [set() for _ in works]
-    readers: dict[Value, list[int]] = {}
-    for k, w in enumerate(works):
-        for v in w.reads:
-            if v in made:
-                before[k].add(made[v])
-            readers.setdefault(v, []).append(k)
-    commits = {made[v]: var for v, var in updated.items() if v in made}
-    needed: list[set[int]] = [set(b) for b in before]
-    fails = [k for k, w in enumerate(works) if w.fails]
-    ancestors = _ancestors(before)
-    for k, var in commits.items():
-        for other in [*readers.get(var, []), *fails]:
-            if other != k and not (ancestors[other] >> k) & 1:
-                needed[k].add(other)
-    found = _sorted(works, needed, commits)
-    return found if found is not None else _sorted(works, before, commits) or works
-
-
-def _ancestors(before: list[set[int]]) -> list[int]:
-    out = [0] * len(before)
-    for k, earlier in enumerate(before):  # works come in a topological order
-        bits = 0
-        for j in earlier:
-            bits |= out[j] | (1 << j)
-        out[k] = bits
-    return out
-
-
-def _sorted(works: list[Work], before: list[set[int]], first: dict[int, Any]) -> list[Work] | None:
-    waiting = [len(b) for b in before]
-    after: list[list[int]] = [[] for _ in works]
-    for k, b in enumerate(before):
-        for j in b:
-            after[j].append(k)
-    heap = [(k not in first, works[k].order, k) for k in range(len(works)) if not waiting[k]]
-    heapq.heapify(heap)
-    out: list[Work] = []
-    while heap:
-        k = heapq.heappop(heap)[2]
-        out.append(works[k])
-        for j in after[k]:
-            waiting[j] -= 1
-            if not waiting[j]:
-                heapq.heappush(heap, (j not in first, works[j].order, j))
-    return out if len(out) == len(works) else None
-
-
-def phased(works: list[Work], target: Target, commits: Callable[[Work], bool]) -> list[list[Work]]:
-    """Launches between two barriers: kernels too small for two threads follow one another without
-    any; every other kernel stands alone. Failures show at barriers, so a kernel that stores into a
-    variable does not follow one that can fail without."""
-    out: list[list[Work]] = []
-    for w in works:
-        single = parts([w], target) == 1
-        safe = not (out and commits(w) and any(before.fails for before in out[-1]))
-        if out and safe and single and parts(out[-1], target) == 1:
-            out[-1].append(w)
-        else:
-            out.append([w])
-    return out
-
-
-def parts(works: list[Work], target: Target) -> Dim:
-    """How many threads have enough to do: by arithmetic or by memory traffic."""
-    best: Dim = 1
-    for w in works:
-        by_flops = w.flops // target.min_parallel_flops
-        by_bytes = w.bytes // target.min_parallel_bytes
-        best = maximum(best, minimum(maximum(by_flops, by_bytes), MAX_PARTS))
-    return best
 
 
 def _name(v: Value) -> str:

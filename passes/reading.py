@@ -12,6 +12,7 @@ from ..algorithm import Compute, Expr, Index, Load, walk
 from ..dims import Dim, Sym, substitute
 from ..graph.ir import Function, Node, TensorType, Value
 from ..graph.ops.base import Operand
+from ..graph.ops.control import Control
 from ..graph.ops.effects import EnsureShape
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
@@ -19,6 +20,7 @@ from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
 
 _SOURCES = (Input, Variable)
+READ_THROUGH = (Reshape, BroadcastTo, Slice, SizeOf, EnsureShape)  # never computed by themselves
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,22 @@ class Reading:
             return False
         if isinstance(n.op, Constant):
             return n.op.data.array.size == 1
+        if any(self.stays(u) for v in n.outputs for u in self.users.get(v, ())):
+            return False
         if isinstance(n.op, Transpose):
             return self._only_left_factor(n)
-        return isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf | EnsureShape)
+        return isinstance(n.op, READ_THROUGH)
+
+    def is_view(self, n: Node) -> bool:
+        """Whether a reshape is not computed though it needs memory: that of its operand."""
+        if not isinstance(n.op, Reshape) or n.outputs[0] in self.kept or n.types[0].layout:
+            return False
+        users = self.users.get(n.outputs[0], ())
+        return n.inputs[0].type.layout is None and any(self.stays(u) for u in users)
+
+    def stays(self, n: Node) -> bool:
+        """Whether a node is part of no group: it gets its operands in memory, as they are."""
+        return isinstance(n.op, Control) or self.is_view(n)
 
     def _looks_up(self, n: Node) -> list[Value]:
         """The operands that `n` reads at indices which depend on data."""

@@ -221,7 +221,7 @@ class _Growth:
         """What about a node itself keeps it from being a member."""
         if n in self.groups.group_of:
             return "it belongs to other rows"
-        if n.op.name in KERNELS or len(n.outputs) != 1:
+        if n.op.name in KERNELS or len(n.outputs) != 1 or self.reading.stays(n):
             return "it has a kernel of its own"
         if n in self.groups.claimed and not any(v.node in members for v in self.reading.through(n)):
             return "it is done with the product or pool it reads"

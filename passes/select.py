@@ -9,7 +9,7 @@ variable that does not change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from ..dims import Dim, ceildiv, product
@@ -25,15 +25,17 @@ from ..graph.ops.shape import Concat, Pad, Slice, Transpose, Unslice
 from ..graph.ops.windows import Windowed
 from ..target import Target
 from .blocks import cuts
-from .steady import steady_nodes
+from .prepare import steady_nodes
 from .tiles import panel_vectors
 
 PACK_ROWS = 192  # a matrix product with fewer rows does not pay for packing its operand each run
 
 
-def select(function: Function, target: Target, note: Callable[[str], None]) -> Function:
-    """See the module docstring."""
-    return _Select(function, target, note).run()
+def select(function: Function, target: Target, note: Callable[[str], None],
+           steady: Collection[Node] | None = None) -> Function:  # fmt: skip
+    """See the module docstring. `steady`: nodes that are not computed at every run or turn (None:
+    what the function itself tells)."""
+    return _Select(function, target, note, steady).run()
 
 
 def channels_last(ndim: int) -> Layout:
@@ -50,12 +52,13 @@ def plain_order(type: TensorType, layout: Layout | None) -> Layout | None:
 
 
 class _Select:
-    def __init__(self, function: Function, target: Target, note: Callable[[str], None]) -> None:
+    def __init__(self, function: Function, target: Target, note: Callable[[str], None],
+                 steady: Collection[Node] | None) -> None:  # fmt: skip
         self.function = function
         self.target = target
         self.note = note
         self.new: dict[Value, Value] = {}
-        self.steady = steady_nodes(function)
+        self.steady = steady_nodes(function) if steady is None else steady
 
     def run(self) -> Function:
         fn = self.function

@@ -66,7 +66,7 @@ class _Classes:
 
         memories = (self.boxes, self.scores, *self.limits, self.out, *self.sorter.memories,
                     self.chosen)  # fmt: skip
-        return kernel(self.op, memories, [loop("p", self.groups, group, "parallel")])
+        return kernel(self.op.name, memories, [loop("p", self.groups, group, "parallel")])
 
     def line(self, group: Dim, line: Dim) -> list[Stmt]:
         """One class of one image."""

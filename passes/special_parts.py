@@ -116,12 +116,12 @@ def parted(p: Dim, by: Dim) -> tuple[Dim, Dim]:
     return (p // by, p % by) if by != 0 else (0, 0)
 
 
-def kernel(op: Op, memories: Sequence[Memory], body: Statements) -> Kernel:
+def kernel(name: str, memories: Sequence[Memory], body: Statements) -> Kernel:
     """The kernel, run-time sizes in the order of their names."""
     buffers = tuple(m.buffer for m in memories)
     symbols = {s for b in buffers for d in b.shape for s in free_symbols(d)}
     dims = tuple(DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name))
-    return Kernel(op.name, dims, buffers, tuple(body))
+    return Kernel(name, dims, buffers, tuple(body))
 
 
 def joined(shape: Shape, axis: int, taken: int = 1) -> tuple[Dim, Dim, Dim]:

@@ -30,7 +30,7 @@ def row_order(op: Op, inputs: Types, outputs: Types) -> Kernel:
         *width.begin(1),
         While(width.value < count, there_and_back),
     ]
-    return kernel(op, (x, out, other), [loop("once", 1, lambda _: body, "parallel")])
+    return kernel(op.name, (x, out, other), [loop("once", 1, lambda _: body, "parallel")])
 
 
 def _merged(x: Memory, source: Memory, to: Memory, count: Expr, columns: Dim, width: Expr

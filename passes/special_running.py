@@ -51,4 +51,4 @@ def cumulative(op: Op, inputs: Types, outputs: Types) -> Kernel:
         clear = across(inner, b, lambda _, lane: sums.put((lane,), start))
         return [Alloc(sums.buffer), clear, loop("i", length, step)]
 
-    return kernel(op, (x, out), columns(outer, inner, block))
+    return kernel(op.name, (x, out), columns(outer, inner, block))

@@ -39,4 +39,4 @@ def spread_at(op: Op, inputs: Types, outputs: Types) -> Kernel:
         return [clear, loop("t", taps, tap)]
 
     body = (loop("p", batch * channels, channel, "parallel"),)
-    return kernel(op, (g, indices, weights, out), body)
+    return kernel(op.name, (g, indices, weights, out), body)

@@ -61,7 +61,7 @@ def scatter_add(op: Op, inputs: Types, outputs: Types) -> Kernel:
 
         return [loop("n", op.size, clear), loop("m", many, step)]
 
-    return kernel(op, (at, source, out), columns(outer, inner, block))
+    return kernel(op.name, (at, source, out), columns(outer, inner, block))
 
 
 def scatter(op: Op, inputs: Types, outputs: Types) -> Kernel:
@@ -89,7 +89,7 @@ def scatter(op: Op, inputs: Types, outputs: Types) -> Kernel:
 
         return [loop("n", size, copy), loop("m", many, step)]
 
-    return kernel(op, (x, at, source, out), columns(outer, inner, block))
+    return kernel(op.name, (x, at, source, out), columns(outer, inner, block))
 
 
 def add_along_axis(op: Op, inputs: Types, outputs: Types) -> Kernel:
@@ -113,7 +113,7 @@ def add_along_axis(op: Op, inputs: Types, outputs: Types) -> Kernel:
         clear = loop("n", op.size, lambda n: [out.put((row, n, c), 0)])
         return [clear, loop("m", many, step)]
 
-    return kernel(op, (at, source, out), [loop("p", outer * inner, line, "parallel")])
+    return kernel(op.name, (at, source, out), [loop("p", outer * inner, line, "parallel")])
 
 
 def scatter_nd(op: Op, inputs: Types, outputs: Types) -> Kernel:
@@ -153,7 +153,7 @@ def scatter_nd(op: Op, inputs: Types, outputs: Types) -> Kernel:
 
         return [loop("n", middle, copy), loop("m", many, step)]
 
-    return kernel(op, (x, at, source, out), columns(outer, inner, block))
+    return kernel(op.name, (x, at, source, out), columns(outer, inner, block))
 
 
 def scatter_elements(op: Op, inputs: Types, outputs: Types) -> Kernel:
@@ -214,7 +214,7 @@ def scatter_elements(op: Op, inputs: Types, outputs: Types) -> Kernel:
         return [loop("n", size, copy), updated]
 
     count = product(extent for extent, _ in rows) * blocks
-    return kernel(op, (x, at, source, out), [loop("p", count, lines, "parallel")])
+    return kernel(op.name, (x, at, source, out), [loop("p", count, lines, "parallel")])
 
 
 def _sides(whole: Shape, part: Shape, axis: int) -> tuple[list[Pair], list[Pair]]:

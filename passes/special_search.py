@@ -38,4 +38,4 @@ def searchsorted(op: Op, inputs: Types, outputs: Types) -> Kernel:
             While(low.value < high.value, step), out.put((p,), low.value),
         ]  # fmt: skip
 
-    return kernel(op, (line, values, out), [loop("p", many, search, "parallel")])
+    return kernel(op.name, (line, values, out), [loop("p", many, search, "parallel")])

@@ -201,7 +201,7 @@ class _Lines:
             return [loop("q", left, lambda q: self.line(p, p * each + q))]
 
         body = [loop("p", self.groups, group, "parallel")]
-        return kernel(op, (self.x, *self.results, *self.sorter.memories), body)
+        return kernel(op.name, (self.x, *self.results, *self.sorter.memories), body)
 
     def line(self, group: Dim, number: Dim) -> list[Stmt]:
         row, c = parted(number, self.inner)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from .. import config
 from ..errors import UserError
 from ..graph.ir import Function
-from ..graph.ops.source import Constant
-from ..graph.printer import held_functions, show
+from ..graph.printer import constants_in, every_node, show
 from ..target import Target
 from . import cache, native
 from .manifest import Manifest
@@ -35,9 +34,7 @@ def key(function: Function, target: Target, level: int) -> str:
 def _foreign_ops(function: Function) -> str:
     """A digest of what defines the ops that are not flowmill's own: another when they change."""
     own = __name__.partition(".")[0] + "."
-    classes = {type(n.op) for n in function.nodes()}
-    for held in (f for n in function.nodes() for f in held_functions(n.op)):
-        classes |= {type(n.op) for n in held.nodes()}
+    classes = {type(n.op) for n in every_node(function)}
     bases = {b for c in classes if not c.__module__.startswith(own) for b in c.__mro__}
     foreign = sorted((b for b in bases if not f"{b.__module__}.".startswith(("builtins.", own))),
                      key=lambda b: (b.__module__, b.__qualname__))  # fmt: skip
@@ -116,6 +113,6 @@ def store(name: str, made: Compiled, target: Target) -> cache.Entry:
         raise
     except Exception as e:
         raise reported(e, made.source, target, made.level) from e
-    given = {n.op.data.digest for n in made.source.nodes() if isinstance(n.op, Constant)}
+    given = constants_in(made.source)
     constants = {d: a for d, a in made.constants().items() if d not in given}
     return cache.store(name, library, Manifest.of(program, constants).text())

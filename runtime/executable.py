@@ -44,7 +44,8 @@ class Frame:
 
     def __init__(self, executable: Executable) -> None:
         m = executable.manifest
-        self.words = 10 + len(m.inputs) + len(m.outputs) + len(m.symbols)
+        self.words = (layout.ARGUMENTS // 8 + len(m.inputs) + len(m.outputs)
+                      + len(m.symbols) + len(m.computed))  # fmt: skip
         self.memory = aligned(8 * self.words).view(np.int64)
         self.arena_bytes = -1
         self.arena: Array = aligned(0)
@@ -137,17 +138,19 @@ class Executable:
     def show(self, _user: int, number: int, data: int, dims: int) -> None:
         """Prints a value of a run: what the native code calls for `fm.print`."""
         printed = self.manifest.printed[number].value
-        words = (ctypes.c_int64 * len(self.manifest.symbols)).from_address(dims)
-        known = {s.name: int(n) for s, n in zip(self.manifest.symbols, words)}
+        symbols = (*self.manifest.symbols, *self.manifest.computed)
+        words = (ctypes.c_int64 * len(symbols)).from_address(dims)
+        known = {s.name: int(n) for s, n in zip(symbols, words)}
         shape = tuple(evaluate(d, known) for d in printed.shape)
         array = np.empty(shape, printed.dtype.numpy)
         ctypes.memmove(array.ctypes.data, data, array.nbytes)
         print(f"{printed.name}: {array}" if printed.name else array, flush=True)
 
     def start_clock(self) -> Array:
-        """Makes every run from now on leave its clock readings in the array returned: at the start,
-        after each of the manifest's steps, at the end. One run at a time."""
-        self.clock = np.zeros(len(self.manifest.steps) + 2, np.int64)
+        """Makes every run from now on leave its clock readings in the array returned: at the end and
+        at the start, then for each of the manifest's steps the ticks it took and how often it ran.
+        One run at a time."""
+        self.clock = np.zeros(2 + 2 * len(self.manifest.steps), np.int64)
         self._free.clear()
         self._fast = _not_yet
         return self.clock

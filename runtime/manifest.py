@@ -29,7 +29,7 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Symbol:
-    """A dimension fed at run time, with its bounds."""
+    """A dimension fed at run time, or a symbol that a run sets itself, with its bounds."""
 
     name: str
     lo: int
@@ -113,6 +113,7 @@ class Manifest:
     made: tuple[MadeConstant, ...] = ()
     printed: tuple[Printed, ...] = ()
     requires: tuple[Requirement, ...] = ()
+    computed: tuple[Symbol, ...] = ()  # they follow `symbols` in the frame
 
     @staticmethod
     def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
@@ -121,16 +122,19 @@ class Manifest:
         def areas(xs: tuple[ProgramArray, ...]) -> tuple[Area, ...]:
             return tuple(Area(a.name, a.dtype, a.shape) for a in xs)
 
-        symbols = [as_sym(d) for d in p.dims]
+        def symbols(dims: tuple[DimExpr, ...]) -> tuple[Symbol, ...]:
+            return tuple(Symbol(s.name, s.lo, s.hi, s.multiple) for s in map(as_sym, dims))
+
         return Manifest(
-            p.name, tuple(Symbol(s.name, s.lo, s.hi, s.multiple) for s in symbols),
+            p.name, symbols(p.dims),
             areas(p.inputs), areas(p.outputs), areas(p.variables), p.written, p.constants,
             p.prepared_bytes, p.prepared_from, bool(p.prepare), p.arena_bytes, p.peak_bytes,
             tuple(SiteInfo(s.code, s.text, s.loc, s.shape) for s in p.sites),
-            tuple(_step(group, k) for k, x in enumerate(p.phases) for group in x.timed),
+            tuple(_step(group, phase) for group, phase in p.timed),
             tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
                   for d, a in (made or {}).items()),
             tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports), p.requires,
+            symbols(p.computed),
         )  # fmt: skip
 
     @cached_property
@@ -193,8 +197,8 @@ def _plain(x: Any, leaf: Any) -> Any:
 
 
 def _manifest(raw: Mapping[str, Any]) -> Manifest:
-    symbols = tuple(Symbol(**s) for s in raw["symbols"])
-    known = {s.name: sym(s.name, s.lo, s.hi, s.multiple) for s in symbols}
+    symbols, computed = (tuple(Symbol(**s) for s in raw[k]) for k in ("symbols", "computed"))
+    known = {s.name: sym(s.name, s.lo, s.hi, s.multiple) for s in (*symbols, *computed)}
 
     def dim(x: Any) -> Dim:
         return x if isinstance(x, int) else parse(x, lambda n: known[n])
@@ -223,4 +227,5 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw["printed"]),
         requires=tuple(Requirement(dim(r["dim"]), str(r["text"]), loc(r["loc"]))
                        for r in raw["requires"]),
+        computed=computed,
     )  # fmt: skip

@@ -31,7 +31,7 @@ from .manifest import Manifest
 @dataclass(frozen=True)
 class Row:
     """A timed step: its kernel, what it computes, where the user wrote it, its median seconds per
-    run, and what it does in that time."""
+    run, and what it does in that time; `runs` is how often it ran, in a loop, say."""
 
     kernel: str
     label: str
@@ -40,6 +40,7 @@ class Row:
     flops: int
     bytes: int
     phase: int
+    runs: int = 1
 
     @property
     def gflops(self) -> float:
@@ -93,7 +94,7 @@ class Profile:
         for r in self.rows:
             name = r.loc.layer
             if name not in found:
-                found[name] = replace(r, label=name or "(no layer)", kernel="")
+                found[name] = replace(r, label=name or "(no layer)", kernel="", runs=1)
             else:
                 old = found[name]
                 found[name] = replace(old, seconds=old.seconds + r.seconds,
@@ -126,17 +127,18 @@ def profile(executable: Executable, inputs: Sequence[Any], steps: int = 20,
     finally:
         executable.stop_clock()
     tick = seconds_per_tick()
-    times = np.median(np.diff(readings, axis=1), axis=0) * tick
-    whole = float(np.median(readings[:, -1] - readings[:, 0]) * tick)
-    return Profile(m.name, rows(m, times, dims), whole, float(np.median(calls)), steps,
-                   executable.threads, dims)  # fmt: skip
+    times = np.median(readings[:, 2::2], axis=0) * tick
+    whole = float(np.median(readings[:, 0] - readings[:, 1]) * tick)
+    return Profile(m.name, rows(m, times, readings[-1, 3::2], dims), whole, float(np.median(calls)),
+                   steps, executable.threads, dims)  # fmt: skip
 
 
-def rows(m: Manifest, seconds: Array, dims: Mapping[str, int]) -> tuple[Row, ...]:
+def rows(m: Manifest, seconds: Array, runs: Array, dims: Mapping[str, int]) -> tuple[Row, ...]:
     """A row per step."""
     return tuple(
-        Row(s.kernel, s.label, s.loc, float(t), evaluate(s.flops, dims), evaluate(s.bytes, dims),
-            s.phase) for s, t in zip(m.steps, seconds)
+        Row(s.kernel, s.label, s.loc, float(t), evaluate(s.flops, dims) * int(n),
+            evaluate(s.bytes, dims) * int(n), s.phase, int(n))
+        for s, t, n in zip(m.steps, seconds, runs)
     )  # fmt: skip
 
 
@@ -172,8 +174,9 @@ def table(p: Profile, order: str = "run", limit: int | None = None) -> list[tupl
     for r in chosen[:limit]:
         line = f"{Path(r.loc.file).name}:{r.loc.line}" if r.loc.line else ""
         layer = r.loc.layer if order != "layer" else ""
+        label = r.label if r.runs == 1 else f"{r.runs} x {r.label}"
         out.append((duration(r.seconds), f"{p.share(r):.1%}", f"{r.gflops:.1f}", f"{r.gbytes:.1f}",
-                    r.kernel, r.label, layer, f"{line}  {r.source}".strip()))  # fmt: skip
+                    r.kernel, label, layer, f"{line}  {r.source}".strip()))  # fmt: skip
     whole = Row("", "all kernels", UNKNOWN, p.busy, p.flops, p.bytes, 0)
     out.append((duration(p.busy), f"{p.share(whole):.1%}", f"{whole.gflops:.1f}",
                 f"{whole.gbytes:.1f}", "", f"{len(p.rows)} steps", "", ""))  # fmt: skip
@@ -201,9 +204,9 @@ def print_run(executable: Executable, dims: Mapping[str, int]) -> None:
     if clock is None:
         return
     tick = seconds_per_tick()
-    times = np.diff(clock) * tick
-    whole = float(clock[-1] - clock[0]) * tick
-    p = Profile(m.name, rows(m, times, dims), whole, whole, 1, executable.threads, dims)
+    whole = float(clock[0] - clock[1]) * tick
+    made = rows(m, clock[2::2] * tick, clock[3::2], dims)
+    p = Profile(m.name, made, whole, whole, 1, executable.threads, dims)
     lines = table(p)
     widths = [min(max(len(line[k]) for line in lines), 40) for k in range(len(lines[0]))]
     print(f"# run of {m.name}: {duration(whole)}", file=sys.stderr)

@@ -20,7 +20,7 @@ from ..errors import FeedError, FetchError, GraphError
 from ..graph.definition import Graph, checked_seed, current_graph, starts
 from ..graph.ir import CALLS, Function, Value
 from ..graph.ops.base import graph_function
-from ..graph.ops.source import Constant
+from ..graph.printer import constants_in
 from ..graph.template import KEPT, Template
 from . import build
 from .arguments import feed_problems
@@ -244,8 +244,7 @@ class Session:
     def executable(self, function: Function) -> Executable:
         """The compiled program of a function, from the cache or made now."""
         entry = build.entry(function, self._target(), self.level)
-        constants = {n.op.data.digest: n.op.data.array for n in function.nodes()
-                     if isinstance(n.op, Constant)}  # fmt: skip
+        constants = constants_in(function)
         places = tuple(v.node.loc.aside for v in function.inputs)
         made = Executable(entry, self.state, constants, self.threads, places)
         if config.integer("debug") >= 2:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..codegen.kernel.program import Program
+from ..codegen.kernel.program import Program, counted
 from ..dims import evaluate, total
 from ..exporter import check_path, export
 from ..graph.module import Module
@@ -78,8 +78,8 @@ def command(args: Namespace) -> int:
 
 def figures(p: Program, dims: Mapping[str, int], reuses: bool = True) -> dict[str, str]:
     """What a program costs, by label."""
-    moved = evaluate(total(x.bytes for x in p.launches), dims)
-    flops = evaluate(total(x.flops for x in p.launches), dims)
+    moved = evaluate(total(x.bytes * n for x, n in counted(p.body)), dims)
+    flops = evaluate(total(x.flops * n for x, n in counted(p.body)), dims)
     arena, peak = evaluate(p.arena_bytes, dims), evaluate(p.peak_bytes, dims)
     if not reuses:
         peak = 0  # nothing shares memory

@@ -2,6 +2,7 @@
 
     program train(batch in 1..) {
       memory arena 2048*batch peak 1536*batch prepared 0
+      computed turn.0 in 0..=8
       input "x": f32[batch,784]
       output "y0": f32[]
       variable "fc/kernel": f32[784,10] written
@@ -13,14 +14,21 @@
         matmul_0(argument[0], variable[0], arena[0] ; batch) flops 15680*batch bytes 3136*batch
           as "matmul+relu" @"net.py":9 "fc"
       }
+      repeat turn.0 count 8 while arena[64] as "scan" @"net.py":11 {
+        phase parts 1 { ... }
+      }
+      branch arena[0] as "if" @"net.py":13 {
+        phase parts 1 { ... }
+      } else {
+      }
       copy variable[0] = arena[64] bytes 31360
-      report arena[128] after 0 "loss": f32[] @"net.py":14
+      report arena[128] "loss": f32[] @"net.py":14
     }
     kernel matmul_0(...) { ... }
 
 A launch names its kernel, where its buffers lie, and behind `;` its dimensions; `site n` numbers
-its first error. Places are written without the folder of the file: what `parse(show(p))` gives
-differs from `p` in these alone.
+its first error. `argument[0, 64]` is 64 bytes into argument 0. Places are written without the
+folder of the file: what `parse(show(p))` gives differs from `p` in these alone.
 """
 
 from __future__ import annotations
@@ -37,7 +45,20 @@ from ...dims import Dim, DimExpr, as_sym, sym
 from ...dims import show as show_dim
 from ...errors import UNKNOWN, Loc
 from .ir import Kernel
-from .program import Array, Launch, Phase, Program, Report, Site, Slot, SlotKind
+from .program import (
+    Array,
+    Branch,
+    Copy,
+    Launch,
+    Phase,
+    Program,
+    Repeat,
+    Report,
+    Site,
+    Slot,
+    SlotKind,
+    Step,
+)
 from .read import DTYPES, Reader
 from .text import parse as parse_kernel
 from .text import show as show_kernel
@@ -54,10 +75,11 @@ def show(program: Program) -> str:
 
 def show_body(p: Program) -> str:
     """The text of a program without its kernels."""
-    dims = ", ".join(f"{as_sym(d).name} in {show_bounds(as_sym(d))}" for d in p.dims)
-    out = [f"program {p.name}({dims}) {{",
+    out = [f"program {p.name}({_symbols(p.dims)}) {{",
            f"  memory arena {show_dim(p.arena_bytes)} peak {show_dim(p.peak_bytes)} "
            f"prepared {p.prepared_bytes}"]  # fmt: skip
+    if p.computed:
+        out.append(f"  computed {_symbols(p.computed)}")
     out += [f"  input {_array(a)}" for a in p.inputs]
     out += [f"  output {_array(a)}" for a in p.outputs]
     out += [f"  variable {_array(a)}" + (" written" if k in p.written else "")
@@ -68,14 +90,37 @@ def show_body(p: Program) -> str:
         out.append(f"  prepared from {', '.join(map(str, p.prepared_from))}")
     out += [f"  site {s.code} {json.dumps(s.text)} [{','.join(map(show_dim, s.shape))}]"
             f"{_loc(s.loc)}" for s in p.sites]  # fmt: skip
-    for word, phases in (("prepare", p.prepare), ("phase", p.phases)):
-        for phase in phases:
-            out.append(f"  {word} parts {show_dim(phase.parts)} {{")
-            out += [line for launch in phase.launches for line in _launch(launch)]
-            out.append("  }")
-    out += [f"  copy {to} = {source} bytes {show_dim(size)}" for to, source, size in p.copies]
-    out += [f"  report {r.slot} after {r.after} {_array(r.value)}{_loc(r.loc)}" for r in p.reports]
-    return "\n".join([*out, "}"]) + "\n"
+    out += [f"  {line}" for phase in p.prepare for line in _phase("prepare", phase)]
+    return "\n".join([*out, *_steps(p.body), "}"]) + "\n"
+
+
+def _symbols(symbols: tuple[DimExpr, ...]) -> str:
+    return ", ".join(f"{as_sym(d).name} in {show_bounds(as_sym(d))}" for d in symbols)
+
+
+def _steps(steps: tuple[Step, ...]) -> list[str]:
+    return [f"  {line}" for s in steps for line in _step(s)]
+
+
+def _step(s: Step) -> list[str]:
+    if isinstance(s, Phase):
+        return _phase("phase", s)
+    if isinstance(s, Copy):
+        return [f"copy {s.to} = {s.source} bytes {show_dim(s.bytes)}"]
+    if isinstance(s, Report):
+        return [f"report {s.slot} {_array(s.value)}{_loc(s.loc)}"]
+    named = f"as {json.dumps(s.label)}{_loc(s.loc)} {{"
+    if isinstance(s, Branch):
+        then, orelse = _steps(s.then), _steps(s.orelse)
+        return [f"branch {s.condition} {named}", *then, "} else {", *orelse, "}"]
+    count = "" if s.count is None else f" count {show_dim(s.count)}"
+    condition = "" if s.condition is None else f" while {s.condition}"
+    return [f"repeat {as_sym(s.counter).name}{count}{condition} {named}", *_steps(s.body), "}"]
+
+
+def _phase(word: str, phase: Phase) -> list[str]:
+    lines = [f"  {line}" for launch in phase.launches for line in _launch(launch)]
+    return [f"{word} parts {show_dim(phase.parts)} {{", *lines, "}"]
 
 
 def _array(a: Array) -> str:
@@ -93,8 +138,8 @@ def _launch(x: Launch) -> list[str]:
     slots = ", ".join(map(str, x.slots))
     dims = (" ; " if x.slots else "; ") + ", ".join(map(show_dim, x.dims)) if x.dims else ""
     site = f" site {x.site}" if x.site else ""
-    return [f"    {x.kernel}({slots}{dims}) flops {show_dim(x.flops)} bytes {show_dim(x.bytes)}{site}",
-            f"      as {json.dumps(x.label)}" + "".join(map(_loc, x.locs))]  # fmt: skip
+    return [f"{x.kernel}({slots}{dims}) flops {show_dim(x.flops)} bytes {show_dim(x.bytes)}{site}",
+            f"  as {json.dumps(x.label)}" + "".join(map(_loc, x.locs))]  # fmt: skip
 
 
 def parse(text: str) -> Program:
@@ -130,6 +175,7 @@ class _Reader(Reader):
         peak = self.dim()
         self.expect("prepared")
         prepared = self.integer()
+        computed = self.listed(self.symbol) if self.skip("computed") else ()
         inputs = self.each("input", self.array)
         outputs = self.each("output", self.array)
         written: list[int] = []
@@ -146,20 +192,29 @@ class _Reader(Reader):
             prepared_from = self.listed(self.integer)
         sites = self.each("site", self.site)
         prepare = self.each("prepare", self.phase)
-        phases = self.each("phase", self.phase)
-        copies = self.each("copy", self.copy)
-        reports = self.each("report", self.report)
-        self.expect("}")
+        body = self.steps()
         if self.kinds[self.at] != "end":
             self.error(f"expected the end or a kernel, found {self.tokens[self.at]!r}")
+        made = Program(name, dims, inputs, outputs, tuple(variables), tuple(written), constants,
+                       kernels, prepare, body, prepared, prepared_from, arena, sites, peak,
+                       requires, computed)  # fmt: skip
         known = {k.name for k in kernels}
-        for phase in (*prepare, *phases):
+        for phase in (*prepare, *made.phases):
             for launch in phase.launches:
                 if launch.kernel not in known:
                     self.error(f"no kernel is named {launch.kernel}", self.text.find(launch.kernel))
-        return Program(name, dims, inputs, outputs, tuple(variables), tuple(written), constants,
-                       kernels, prepare, phases, prepared, prepared_from, arena, sites, copies,
-                       peak, reports, requires)  # fmt: skip
+        return made
+
+    def steps(self) -> tuple[Step, ...]:
+        """Steps up to a closing brace, which is taken."""
+        kinds: dict[str, Callable[[], Step]] = {
+            "phase": self.phase, "copy": self.copy, "report": self.report, "repeat": self.repeat,
+            "branch": self.branch,
+        }  # fmt: skip
+        out: list[Step] = []
+        while not self.skip("}"):
+            out.append(self.choice(kinds, "a step")())
+        return tuple(out)
 
     def each(self, word: str, item: Callable[[], _T]) -> tuple[_T, ...]:
         """What stands behind each of a run of equal words."""
@@ -215,8 +270,9 @@ class _Reader(Reader):
         kind = self.choice(_SLOTS, "a kind of memory")
         self.expect("[")
         at = self.dim()
+        offset = self.dim() if self.skip(",") else 0
         self.expect("]")
-        return Slot(kind, at)
+        return Slot(kind, at, offset)
 
     def phase(self) -> Phase:
         self.expect("parts")
@@ -244,14 +300,38 @@ class _Reader(Reader):
 
     def report(self) -> Report:
         slot = self.slot()
-        self.expect("after")
-        after = self.integer()
         value = self.array()
-        return Report(after, slot, value, self.loc() if self.skip("@") else UNKNOWN)
+        return Report(slot, value, self.loc() if self.skip("@") else UNKNOWN)
 
-    def copy(self) -> tuple[Slot, Slot, Dim]:
+    def copy(self) -> Copy:
         to = self.slot()
         self.expect("=")
         source = self.slot()
         self.expect("bytes")
-        return to, source, self.dim()
+        return Copy(to, source, self.dim())
+
+    def named(self) -> tuple[str, Loc]:
+        """What a loop or a branch is called, where it was written, and an opening brace."""
+        self.expect("as")
+        label = self.string("a label in quotes")
+        loc = self.loc() if self.skip("@") else UNKNOWN
+        self.expect("{")
+        return label, loc
+
+    def repeat(self) -> Repeat:
+        name = self.name("a counter")
+        counter = self.names.get(name)
+        if not isinstance(counter, DimExpr):
+            self.error(f"no symbol is named {name}", self.starts[self.at - 1])
+        count = self.dim() if self.skip("count") else None
+        condition = self.slot() if self.skip("while") else None
+        label, loc = self.named()
+        return Repeat(counter, count, condition, self.steps(), label, loc)
+
+    def branch(self) -> Branch:
+        condition = self.slot()
+        label, loc = self.named()
+        then = self.steps()
+        self.expect("else")
+        self.expect("{")
+        return Branch(condition, then, self.steps(), label, loc)

@@ -1,9 +1,9 @@
 """Recurrent layers: a cell run along the time axis by `scan`, and the gated networks LSTM and GRU.
 
-Sequences come in as [batch, time, features], time being a number; the result is [batch, units], or
-[batch, time, units]. A cell is a layer that is called as `cell(x, states)` with x [batch, features]
-and states a tuple of [batch, ...], and returns `(output, new states)`; `state_size` says what
-follows the batch in each state.
+Sequences come in as [batch, time, features]; the result is [batch, units], or [batch, time, units].
+A cell is a layer that is called as `cell(x, states)` with x [batch, features] and states a tuple of
+[batch, ...], and returns `(output, new states)`; `state_size` says what follows the batch in each
+state.
 """
 
 from __future__ import annotations
@@ -69,9 +69,6 @@ class RNN(Layer):
     `return_state` a tuple of that and the last states. States begin as zeros, or as the call's
     `initial_state`, one value or a tuple of them. With `go_backwards` the last element comes first,
     and the results stand in the order of the steps.
-
-    The steps are repeated in the compiled program: time must be a number (ShapeError), and compile
-    time grows with it.
     """
 
     def __init__(
@@ -88,18 +85,23 @@ class RNN(Layer):
     def call(self, x: Value, initial_state: Any = None) -> Any:
         require_rank(x, 3, type(self).__name__, "[batch, time, features]")
         steps = transpose(x, (1, 0, 2))
-        if self.go_backwards:
-            steps = flip(steps, 0)
-        states, outputs = scan(self._step, self._first(x, initial_state), steps)
-        if self.return_sequences:
-            out = transpose(outputs, (1, 0, *range(2, outputs.ndim)))
-        else:
-            out = outputs[-1]
-        return (out, *states) if self.return_state else out
+        shown: list[int | None] = []  # the state that is the output, if one is
 
-    def _step(self, states: tuple[Value, ...], x: Value) -> tuple[tuple[Value, ...], Value]:
-        output, after = self.cell(x, states)
-        return tuple(after), output
+        def step(states: tuple[Value, ...], x: Value) -> tuple[tuple[Value, ...], Value | None]:
+            output, after = self.cell(x, states)
+            same = [k for k, v in enumerate(after) if v is output]
+            shown.append(same[0] if same and not self.return_sequences else None)
+            return tuple(after), output if shown[0] is None else None
+
+        states, outputs = scan(step, self._first(x, initial_state), steps, None, self.go_backwards)
+        if shown[0] is not None:  # the last of all outputs need not be stacked to be found
+            out = states[shown[0]]
+        elif not self.return_sequences:
+            out = outputs[0 if self.go_backwards else -1]
+        else:
+            outputs = flip(outputs, 0) if self.go_backwards else outputs
+            out = transpose(outputs, (1, 0, *range(2, outputs.ndim)))
+        return (out, *states) if self.return_state else out
 
     def _first(self, x: Value, given: Any) -> tuple[Any, ...]:
         size = self.cell.state_size

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ...algorithm import Axis, Check, Compute, Expr, IndexLike, Load, as_expr, a
 from ...dims import Dim, show
 from ...dtypes import Array, DType, as_array, as_dtype, float32, of_scalar, promote
 from ...errors import DTypeError, GraphError, InternalError, ShapeError
-from ..ir import CALLS, Interner, Shape, TensorType, Value
+from ..ir import CALLS, Function, Interner, Shape, TensorType, Value
 
 OPS: dict[str, type[Op]] = {}
 
@@ -82,6 +82,16 @@ def _place(op: type[Any]) -> str:
     return f"{op.__module__}.{op.__qualname__}"
 
 
+class Caller(Protocol):
+    """Runs functions that an op holds, for its reference."""
+
+    def __call__(self, function: Function, *xs: Array) -> tuple[Array, ...]:
+        """The results of `function`."""
+
+    def shape(self, type: TensorType) -> tuple[int, ...]:
+        """The shape of a type in this run."""
+
+
 class Op:
     """An operator. Subclasses are frozen dataclasses; see the module docstring."""
 
@@ -125,8 +135,8 @@ class Op:
         """The same in NumPy, written independently of `compute`."""
         raise InternalError(f"{self.name} has no reference")
 
-    def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
-        """The reference of an op that holds functions: `call(function, *arrays)` runs one."""
+    def interpret(self, call: Caller, *xs: Array) -> Any:
+        """The reference of an op that holds functions, which `call` runs."""
         raise InternalError(f"{self.name} holds no functions")
 
     def requires(self, out: TensorType, *types: TensorType) -> Iterator[tuple[Dim, str]]:

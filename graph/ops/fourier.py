@@ -151,13 +151,13 @@ class Irfft(Op):
         (x,) = xs
         before, after = _sides(x.shape[:-1], self.axis)
         bins = x.shape[self.axis]
-        half = CALLS["reshape"](x, (before, bins, after, 2))
+        half: Value = CALLS["reshape"](x, (before, bins, after, 2))
         others = self.size - bins
-        sign = np.array([1, -1], x.dtype.numpy)
-        inner = make(Slice((0, 1, 0, 0), (before, others, after, 2), (1, 1, 1, 1)), half)
-        mirrored = CALLS["flip"](inner, 1) * sign
-        whole = concat([half, mirrored], 1)
-        out = transform(whole, True, True)
+        if others != 0:
+            sign = np.array([1, -1], x.dtype.numpy)
+            inner = make(Slice((0, 1, 0, 0), (before, others, after, 2), (1, 1, 1, 1)), half)
+            half = concat([half, CALLS["flip"](inner, 1) * sign], 1)
+        out = transform(half, True, True)
         shape = (*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 : -1])
         return CALLS["reshape"](out, shape)  # type: ignore[no-any-return]
 

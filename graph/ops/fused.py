@@ -3,7 +3,6 @@ insert."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from ...algorithm import Compute, axis, cast
 from ...dims import Dim, ceildiv, minimum, total
 from ...dtypes import Array, as_dtype, sum_dtype
 from ..ir import Function, Layout, Piece, TensorType, Value
-from .base import Op, Operand, sample
+from .base import Caller, Op, Operand, sample
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Fused(Op):
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         return tuple(v.type for _, v in self.function.outputs)
 
-    def interpret(self, call: Callable[..., tuple[Array, ...]], *xs: Array) -> Any:
+    def interpret(self, call: Caller, *xs: Array) -> Any:
         return call(self.function, *xs)
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:

@@ -52,10 +52,13 @@ FAMILIES = (
     "effects",
     "random",
     "fused",
+    "control",
     "recurrent",
     "rnn",
     "directions",
     "state",
+    "branch",
+    "loop",
 )
 
 

@@ -83,9 +83,8 @@ def test_no_function_of_libm_is_called() -> None:
     target = named("x86-64-v4")
     made = compile_function(function, target)
     text = assembly(emit_module([made.program], target), target)
-    called = set(CALL.findall(text))
-    kernels = {k.name for k in made.program.kernels}
-    assert {c.split("@")[0] for c in called} <= kernels | {"run.phase0", "rax", "rbx", "r8", "r9"}
+    called = set(re.findall(r"\s+callq?\s+([\w.]+)", text))  # by name: others are pool and host
+    assert called <= {k.name for k in made.program.kernels} | {"run.phase0"}
 
 
 def test_fusion_and_planning_show_in_figures() -> None:

@@ -25,12 +25,16 @@ NO_SAMPLES = {
     "size_of": "has no operands: test_interpret",
     "fused": "holds a function: test_fused",
     "scan": "holds a function: test_scan",
+    "if_": "holds functions: test_control",
+    "while_loop": "holds a function: test_control",
 }
 NO_REFERENCE = {"input": "is fed", "variable": "is held by the session"}
 NO_ALGORITHM = {
     "input": "is fed",
     "variable": "is held by the session",
     "fused": "is its function",
+    "if_": "is compiled as a branch",
+    "while_loop": "is compiled as a loop",
 }
 
 CASES, GRADIENTS = list(cases()), list(gradient_cases())

@@ -158,7 +158,6 @@ def assigns(c: Any, x: Any) -> Any:
 @pytest.mark.parametrize(
     ("step", "initial", "xs", "message"),
     [
-        (lambda c, x: (c + x, None), 0.0, ("time",), "not known until run time"),
         (lambda c, x: (c + x, None), 0.0, (), "no axis"),
         (lambda c, x: (c + x, None), 0.0, (3, 2), r"makes carry 0 f32\[2\]"),
         (lambda c, x: c + x, 0.0, (3,), "must return a pair"),

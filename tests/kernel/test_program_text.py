@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import pytest
 from flowmill.algorithm import Requirement
-from flowmill.codegen.kernel.program import Array, Launch, Phase, Program, Site, Slot
+from flowmill.codegen.kernel.program import (
+    Array,
+    Branch,
+    Copy,
+    Launch,
+    Phase,
+    Program,
+    Repeat,
+    Report,
+    Site,
+    Slot,
+)
 from flowmill.codegen.kernel.program_text import parse, show, show_body
 from flowmill.codegen.kernel.text import parse as parse_kernel
 from flowmill.dims import sym
 from flowmill.dtypes import float32, int64
 from flowmill.errors import UNKNOWN, Loc, TextError
 
-N = sym("n", 1, 64)
+N, TURN = sym("n", 1, 64), sym("turn.0", 0)
 KERNEL = parse_kernel(
     "kernel k_0(n in 1.., A: f32[n], out B: f32[n]) { for i in 0..n { B[i] = A[i] } }"
 )
@@ -24,11 +35,19 @@ BARE = Launch(
 PROGRAM = Program(
     "train", (N,), (Array("x y", float32, (N,)),), (Array("loss", float32, ()),),
     (Array("fc/kernel", float32, (3,)), Array("step", int64, ())), (1,), ("00ff",), (KERNEL,),
-    (Phase((BARE,), 1),), (Phase((LAUNCH, BARE), 1), Phase((LAUNCH,), N // 4 + 1)), 128, (0,),
-    4 * N + 192,
-    (Site("index", HERE, "gather", (N, 3)), Site("check", UNKNOWN, "x > 0")),
-    ((Slot("variable", 1), Slot("constant", 0), 8), (Slot("argument", 1), Slot("arena", 0), 4 * N)),
-    4 * N + 64, requires=(Requirement(N - 4, "slice: too far", HERE),),
+    (Phase((BARE,), 1),),
+    (
+        Phase((LAUNCH, BARE), 1), Report(Slot("arena", 0), Array("x is", float32, (N,)), HERE),
+        Repeat(TURN, N, Slot("arena", 64), (Phase((LAUNCH,), N // 4 + 1), Branch(
+            Slot("argument", 0, 8 * TURN), (), (Copy(Slot("variable", 0, 16), BARE.slots[0], 8),),
+            "if", UNKNOWN)), "while", HERE),
+        Repeat(TURN, None, None, (), "while", UNKNOWN),
+        Copy(Slot("variable", 1), Slot("constant", 0), 8),
+        Copy(Slot("argument", 1), Slot("arena", 0), 4 * N),
+    ),
+    128, (0,), 4 * N + 192,
+    (Site("index", HERE, "gather", (N, 3)), Site("check", UNKNOWN, "x > 0")), 4 * N + 64,
+    (Requirement(N - 4, "slice: too far", HERE),), (TURN,),
 )  # fmt: skip
 
 
@@ -38,9 +57,10 @@ def test_a_program_is_read_back_as_it_was() -> None:
 
 
 def test_the_text() -> None:
-    assert show_body(PROGRAM).splitlines()[:13] == [
+    assert show_body(PROGRAM).splitlines()[:14] == [
         "program train(n in 1..=64) {",
         "  memory arena 4*n + 192 peak 4*n + 64 prepared 128",
+        "  computed turn.0 in 0..",
         '  input "x y": f32[n]',
         '  output "loss": f32[]',
         '  variable "fc/kernel": f32[3]',
@@ -55,13 +75,37 @@ def test_the_text() -> None:
     ]
 
 
+def test_the_text_of_loops_and_branches() -> None:
+    lines = show_body(PROGRAM).splitlines()
+    start = next(k for k, line in enumerate(lines) if "repeat" in line)
+    assert lines[start - 1] == '  report arena[0] "x is": f32[n] @"net.py":12 "block/dense"'
+    body = [line for line in lines[start:] if "k_0" not in line and "mul + 1" not in line]
+    assert body == [
+        '  repeat turn.0 count n while arena[64] as "while" @"net.py":12 "block/dense" {',
+        "    phase parts (n//4) + 1 {",
+        "    }",
+        '    branch argument[0, 8*turn.0] as "if" {',
+        "    } else {",
+        "      copy variable[0, 16] = variable[0] bytes 8",
+        "    }",
+        "  }",
+        '  repeat turn.0 as "while" {',
+        "  }",
+        "  copy variable[1] = constant[0] bytes 8",
+        "  copy argument[1] = arena[0] bytes 4*n",
+        "}",
+    ]
+
+
 MISTAKES = {
     "memory arena": ("memory arna", "line 2, column 10"),
     "variable[0]": ("shelf[0]", "a kind of memory"),
     "k_0(argument": ("k_9(argument", "no kernel is named k_9"),
-    "  constant": ("  konstant", "expected '}'"),
+    "  constant": ("  konstant", "a step"),
     "f32[n]\n": ("f32[m]\n", "no dimension or loop variable m"),
     "B[i] = A[i]": ("B[i] = A[j]", "no dimension or loop variable j"),
+    "repeat turn.0": ("repeat turn.1", "no symbol is named turn.1"),
+    "phase parts (n": ("stage parts (n", "a step"),
 }
 
 

@@ -83,8 +83,6 @@ def test_is_refused() -> None:
     with fm.Graph():
         with pytest.raises(fm.ShapeError, match="batch, time, features"):
             fm.layers.SimpleRNN(4)(fm.input("flat", ("batch", 3)))
-        with pytest.raises(fm.ShapeError, match="not known until run time"):
-            fm.layers.SimpleRNN(4)(fm.input("long", ("batch", "time", 3)))
         with pytest.raises(fm.ConfigError, match="no cell"):
             fm.layers.RNN(fm.layers.Dense(3))
         with pytest.raises(fm.ConfigError, match="1 states"):

@@ -104,7 +104,7 @@ def test_what_is_watched(monkeypatch, tmp_path, capsys):
     assert [name for name, _ in seen] == ["simplify", "fuse"]  # those that changed something
     assert seen[-1][1] is last
     files = sorted(p.name for p in (tmp_path / "stages").iterdir())
-    assert files == ["00-defined.fm", "04-simplify.fm", "08-fuse.fm"]
+    assert files == ["00-defined.fm", "05-simplify.fm", "12-fuse.fm"]
     for file, stage in zip(files, (f, seen[0][1], last), strict=True):
         text = (tmp_path / "stages" / file).read_text()
         assert text == show(stage) == show(parse(text))
@@ -112,7 +112,7 @@ def test_what_is_watched(monkeypatch, tmp_path, capsys):
     assert "f: 02 expand" in errors and "unchanged" in errors and show(last) in errors
     monkeypatch.setenv("FLOWMILL_DUMP", f"{tmp_path / 'one'}:simplify,expand")
     pipeline(2).run(f, Context(TARGET))
-    assert [p.name for p in (tmp_path / "one").iterdir()] == ["04-simplify.fm"]
+    assert [p.name for p in (tmp_path / "one").iterdir()] == ["05-simplify.fm"]
 
 
 def test_decisions_are_on_record():

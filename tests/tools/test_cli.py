@@ -121,7 +121,7 @@ def test_failures_of_flowmill_are_3_with_a_traceback(
     def broken(*_: object) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr(flowmill.compiler, "make_works", broken)
+    monkeypatch.setattr(flowmill.compiler, "make_block", broken)
     assert cli.main(["compile", f"{model}:net", "--dim", "batch=2"]) == 3
     err = capsys.readouterr().err
     assert "Traceback" in err

@@ -1,19 +1,31 @@
 """The memory plan of a program: which value lies where in the arena, from which phase to which.
 
 In: a `Program` and numbers for its dimensions. Out: a `MemoryPlan`, as a table or as SVG with the
-phases from left to right and the arena from bottom to top.
+phases from left to right and the arena from bottom to top. The phases of a loop are there once; what
+its turns store is one area.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from ...codegen.kernel.ir import Buffer
-from ...codegen.kernel.program import Launch, Program, Slot
-from ...dims import Dim, as_sym, evaluate, product
-from ...errors import Loc
+from ...codegen.kernel.program import (
+    Copy,
+    Launch,
+    Phase,
+    Program,
+    Repeat,
+    Slot,
+    Step,
+    blocks,
+    walk,
+)
+from ...dims import Dim, as_sym, evaluate, free_symbols, product
+from ...errors import UNKNOWN, Loc
 from .svg import head, text
 
 _WIDE = 64  # phases that a bar of the table shows one by one
@@ -58,30 +70,124 @@ class MemoryPlan:
 
 def memory_plan(p: Program, dims: Mapping[str, int]) -> MemoryPlan:
     """The memory plan of a program at given dimensions."""
-    kernels = {k.name: k for k in p.kernels}
-    live: dict[Slot, Area] = {}
-    areas: list[Area] = []
-    for number, phase in enumerate(p.phases):
-        for launch in phase.launches:
-            kernel = kernels[launch.kernel]
-            sizes = _sizes(kernel.params, kernel.dims, launch, dims)
-            over = {s: live[s] for s, b in zip(launch.slots, kernel.params)
-                    if not b.written and s in live}  # fmt: skip
-            for area in over.values():
-                area.last = number
-            for slot, buffer, size in zip(launch.slots, kernel.params, sizes):
-                if buffer.written and slot.kind == "arena":
-                    made = Area(launch.label, launch.locs[0], evaluate(slot.at, dims), size, number,
-                                number, slot in over)  # fmt: skip
-                    live[slot] = made
-                    areas.append(made)
-    for _, source, _ in p.copies:
-        if source in live:
-            live[source].last = len(p.phases) - 1
+    areas = _Walk(p, dims).areas()
     variables = sum(evaluate(product(a.shape), {}) * a.dtype.itemsize for a in p.variables)
     return MemoryPlan(p.name, dict(dims), tuple(areas), len(p.phases),
                       evaluate(p.arena_bytes, dims), evaluate(p.peak_bytes, dims),
                       p.prepared_bytes, variables)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop around the phase at hand: its counter, turns, first and last phase."""
+
+    counter: str
+    turns: int
+    first: int
+    last: int
+
+
+class _Walk:
+    """Finds the areas of a program: goes through its steps and remembers what lies where."""
+
+    def __init__(self, p: Program, dims: Mapping[str, int]) -> None:
+        self.program, self.dims = p, dims
+        self.kernels = {k.name: k for k in p.kernels}
+        self.loops: list[_Loop] = []
+        self.live: dict[tuple[int, int], Area] = {}
+        self.found: list[Area] = []
+        self.now = 0
+
+    def areas(self) -> list[Area]:
+        self.steps(self.program.body)
+        return self.found
+
+    def steps(self, steps: tuple[Step, ...]) -> None:
+        for s in steps:
+            if isinstance(s, Phase):
+                for launch in s.launches:
+                    self.launch(launch)
+                self.now += 1
+            elif isinstance(s, Copy):
+                size = evaluate(s.bytes, self.dims)
+                self.read(s.source, size)
+                if self.place(s.to, size) in self.live or self.loops:
+                    self.write(s.to, size, "copy", UNKNOWN)
+            elif isinstance(s, Repeat):
+                last = self.now + sum(isinstance(x, Phase) for x in walk(s.body)) - 1
+                turns = 2 if s.count is None else evaluate(s.count, self.dims)
+                self.loops.append(_Loop(as_sym(s.counter).name, turns, self.now, last))
+                self.steps(s.body)
+                self.loops.pop()
+            else:
+                for block in blocks(s):
+                    self.steps(block)
+
+    def launch(self, launch: Launch) -> None:
+        kernel = self.kernels[launch.kernel]
+        sizes = _sizes(kernel.params, kernel.dims, launch, self.dims)
+        slots = list(zip(launch.slots, kernel.params, sizes))
+        over = {self.place(s, n) for s, b, n in slots if not b.written}
+        for slot, buffer, size in slots:
+            if not buffer.written:
+                self.read(slot, size)
+        for slot, buffer, size in slots:
+            if buffer.written:
+                self.write(slot, size, launch.label, launch.locs[0], over)
+
+    def read(self, slot: Slot, size: int) -> None:
+        known = self.live.get(self.place(slot, size))
+        if known is not None:
+            self.extend(known, self.span(slot))
+
+    def write(self, slot: Slot, size: int, label: str, loc: Loc,
+              over: Collection[tuple[int, int]] = ()) -> None:  # fmt: skip
+        """What is stored is a new area, unless it is stored again at every turn of a loop."""
+        if slot.kind != "arena":
+            return
+        place, span = self.place(slot, size), self.span(slot)
+        known = self.live.get(place)
+        again = known is not None and known.last >= span[0] and (
+            span[0] < span[1] or any(known.first < x.first for x in self.loops))  # fmt: skip
+        if known is None or not again:
+            known = Area(label, loc, place[0], place[1] - place[0], *span, place in over)
+            self.took_over(known)
+            self.live[place] = known
+            self.found.append(known)
+        self.extend(known, span)
+
+    def took_over(self, made: Area) -> None:
+        """What a loop begins with lies in a part of what its turns store: it lasts until then."""
+        for old in self.live.values():
+            inside = made.offset <= old.offset < made.offset + made.size
+            if inside and old.size < made.size and old.last < made.first:
+                old.last = made.first - 1
+
+    def extend(self, area: Area, span: tuple[int, int]) -> None:
+        """An area is in use in a span of phases, and in all turns of loops that it is older than."""
+        area.first, area.last = min(area.first, span[0]), max(area.last, span[1])
+        for x in self.loops:
+            if area.first < x.first:
+                area.last = max(area.last, x.last)
+
+    def span(self, slot: Slot) -> tuple[int, int]:
+        """The phases for which memory is in use by an access now: where it is another place at
+        every turn of a loop, all of the loop."""
+        used = {s.name for s in free_symbols(slot.at)}
+        loop = next((x for x in self.loops if x.counter in used), None)
+        return (self.now, self.now) if loop is None else (loop.first, loop.last)
+
+    def place(self, slot: Slot, size: int) -> tuple[int, int]:
+        """The bytes of the arena that a slot means in some turn of the loops around."""
+        if slot.kind != "arena":
+            return (-1, -1)
+        used = {s.name for s in free_symbols(slot.at)}
+        inside = {x.counter: x.turns for x in self.loops}
+        names = [s for s in used if s not in self.dims]
+        ends = [sorted({0, 1, max(inside.get(s, 2) - 1, 0)}) for s in names]
+        offsets = [evaluate(slot.at, {**self.dims, **dict(zip(names, turn))})
+                   for turn in itertools.product(*ends)]  # fmt: skip
+        return min(offsets), max(offsets) + size
 
 
 def _sizes(params: tuple[Buffer, ...], symbols: tuple[Dim, ...], launch: Launch,
