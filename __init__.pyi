@@ -103,7 +103,7 @@ from .graph.ops.creation import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
-from .graph.ops.cumulative import cumprod as cumprod
+from .graph.ops.cumulative import cumprod as cumprod, cumsum as cumsum
 from .graph.ops.deformable import deform_conv as deform_conv
 from .graph.ops.directions import gru as gru, lstm as lstm, rnn as rnn
 from .graph.ops.division import (
@@ -142,7 +142,6 @@ from .graph.ops.elementary import (
 from .graph.ops.fourier import fft as fft, ifft as ifft, irfft as irfft, rfft as rfft, stft as stft
 from .graph.ops.grid import affine_grid as affine_grid, grid_sample as grid_sample
 from .graph.ops.indexing import (
-    cumsum as cumsum,
     gather as gather,
     one_hot as one_hot,
     scatter as scatter,

@@ -45,6 +45,7 @@ class Reading:
         for n in self.nodes:
             for v in dict.fromkeys(n.inputs):
                 self.users.setdefault(v, []).append(n)
+        for n in self.nodes:  # what is read through depends on all users
             if n.op.name in KERNELS:
                 self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
 

@@ -7,8 +7,7 @@ from ..codegen.kernel.ir import Alloc, Kernel, Stmt
 from ..dims import Dim, DimExpr
 from ..errors import InternalError
 from ..graph.ops.base import Op
-from ..graph.ops.cumulative import Cumprod
-from ..graph.ops.indexing import Cumsum
+from ..graph.ops.cumulative import Cumprod, Cumsum
 from .special_parts import (
     LANES,
     Memory,

@@ -26,7 +26,7 @@ _TITLES = {
     "graph.ops.grid": "Grids", "graph.ops.roi": "Regions of images",
     "graph.ops.padding": "Padding", "graph.ops.norms": "Norms",
     "graph.ops.normalization": "Normalisation", "graph.ops.attention": "Attention",
-    "graph.ops.directions": "Recurrent networks", "graph.ops.cumulative": "Running products",
+    "graph.ops.directions": "Recurrent networks", "graph.ops.cumulative": "Running sums and products",
     "graph.ops.window_functions": "Window functions", "graph.ops.indexing": "Indexing",
     "graph.ops.scattering": "Indexing along several axes", "graph.ops.sorting": "Sorting",
     "graph.ops.integer_products": "Products of integers", "graph.ops.quantized": "Quantisation",

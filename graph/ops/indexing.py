@@ -15,7 +15,7 @@ import numpy as np
 from ... import algorithm as alg
 from ...algorithm import Check, Compute, Const, Expr, Index, IndexLike, axis
 from ...dims import Dim, bounds
-from ...dtypes import Array, DType, as_dtype, float32, int64, sum_dtype
+from ...dtypes import Array, DType, as_dtype, float32, int64
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Shape, TensorType, Value
 from .base import (
@@ -317,43 +317,6 @@ class OneHot(Op):
         return np.asarray(xs[0][..., None] == np.arange(depth), self.dtype.numpy)
 
 
-@dataclass(frozen=True)
-class Cumsum(Op):
-    """Running sums along an axis, in order. `exclusive` leaves out the element itself, `reverse`
-    starts from the end. Integers and bool widen to 64 bits, as in NumPy."""
-
-    axis: int
-    exclusive: bool = False
-    reverse: bool = False
-    arity = 1
-    onnx = "CumSum"
-    samples = (sample((3, 17), axis=1), sample((7, 33), axis=0), sample((2, 5, 3), axis=1),
-               sample((3, 17), axis=1, exclusive=True, reverse=True),
-               sample((7, 3), axis=0, exclusive=True), sample((7, 18), axis=0, reverse=True),
-               sample((0, 3), axis=0),
-               sample((19,), dtypes=("int8",), low=-99, high=99, axis=0))  # fmt: skip
-
-    def infer(self, *types: TensorType) -> TensorType:
-        (x,) = types
-        if not x.dtype.computes:
-            raise DTypeError(f"not defined for {x.dtype}", "cast to float32 first")
-        own_axis(self.axis, x.ndim)
-        return TensorType(sum_dtype(x.dtype), x.shape)
-
-    def grad(self, g: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (make(Cumsum(self.axis, self.exclusive, not self.reverse), g),)
-
-    def ref(self, *xs: Array) -> Array:
-        to = sum_dtype(as_dtype(xs[0].dtype)).numpy
-        x = np.moveaxis(xs[0].astype(np.float64 if to.kind == "f" else to), self.axis, 0)
-        x = x[::-1] if self.reverse else x
-        out = np.cumsum(x, 0, dtype=x.dtype)
-        if self.exclusive:
-            out = np.concatenate([np.zeros_like(x[:1]), out[:-1]])
-        out = out[::-1] if self.reverse else out
-        return np.moveaxis(out, 0, self.axis).astype(to)
-
-
 @graph_function("gather")
 def gather(x: Any, indices: Any, axis: int = 0) -> Value:
     """The slices of x along `axis` that `indices` name: rows of a table, by default."""
@@ -407,14 +370,3 @@ def one_hot(
     at, last = normal_axis(axis, v.ndim + 1), v.ndim
     order = (*range(at), last, *range(at, last))
     return CALLS["transpose"](made, order)  # type: ignore[no-any-return]
-
-
-@graph_function("cumsum")
-def cumsum(
-    x: Any, axis: int | None = None, exclusive: bool = False, reverse: bool = False
-) -> Value:
-    """Running sums along `axis`; None: of all elements in row-major order, as in NumPy."""
-    v = as_value(x)
-    if axis is None:
-        v, axis = CALLS["reshape"](v, (v.type.size,)), 0
-    return make(Cumsum(normal_axis(axis, v.ndim), exclusive, reverse), v)

@@ -16,6 +16,7 @@ from flowmill.graph.ops import effects as ef
 from flowmill.graph.ops import indexing as ix
 from flowmill.graph.ops import pointwise as pw
 from flowmill.graph.ops import reduce as rd
+from flowmill.graph.ops.cumulative import cumprod, cumsum
 
 from . import oracle
 from .naive import FailedError
@@ -100,6 +101,12 @@ def test_picking_one_element_a_row_has_a_pointwise_gradient():
     assert d.node.op.name == "where" and d.type == x.type
 
 
+def test_running_values_of_all_elements_are_in_row_major_order():
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    np.testing.assert_array_equal(run(cumsum, x), np.cumsum(x))
+    np.testing.assert_array_equal(run(cumprod, x), np.cumprod(x))
+
+
 def test_cumsum_known_answers():
     x = np.array([1, 2, 3, 4], np.int32)
     for args, expected in (
@@ -108,7 +115,7 @@ def test_cumsum_known_answers():
         ((False, True), [10, 9, 7, 4]),
         ((True, True), [9, 7, 4, 0]),
     ):
-        made = run(lambda v, a=args: ix.cumsum(v, 0, *a), x)
+        made = run(lambda v, a=args: cumsum(v, 0, *a), x)
         assert made.dtype == np.int64 and made.tolist() == expected
 
 
@@ -192,7 +199,7 @@ def test_effects_are_part_of_a_function():
     (lambda: ix.scatter_add(input("x", (4, 3)), [0, 1], input("u", (3, 3))), ShapeError,
      "updates f32[3,3] do not have the axes of the indices i64[2] from axis 0 on"),
     (lambda: ix.one_hot(input("x", (4,), "int32"), 0), ShapeError, "depth must be positive"),
-    (lambda: ix.cumsum(input("x", (4,), "bfloat16")), DTypeError, "not defined for bfloat16"),
+    (lambda: cumsum(input("x", (4,), "bfloat16")), DTypeError, "not defined for bfloat16"),
     (lambda: ar.split(input("x", (4, 3)), 2, 1), ShapeError, "does not split into 2 equal parts"),
     (lambda: ar.split(input("x", (4, 3)), (1, 1), 1), ShapeError, "do not make up axis 1"),
     (lambda: ar.stack([input("x", (4,)), input("y", (3,))]), ShapeError, "shapes differ"),

@@ -9,7 +9,8 @@ from flowmill.codegen.kernel.text import parse, show
 from flowmill.dims import evaluate, sym
 from flowmill.dtypes import as_dtype
 from flowmill.graph.ir import TensorType
-from flowmill.graph.ops.indexing import AddAlongAxis, Cumsum, Scatter, ScatterAdd
+from flowmill.graph.ops.cumulative import Cumsum
+from flowmill.graph.ops.indexing import AddAlongAxis, Scatter, ScatterAdd
 from flowmill.graph.ops.scattering import ScatterElements, ScatterNd
 from flowmill.passes.special import KERNELS
 

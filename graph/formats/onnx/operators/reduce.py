@@ -8,10 +8,10 @@ from math import inf
 from .....algorithm import extreme
 from .....dtypes import bool_, uint8
 from ....ir import Value
-from ....ops import elementary, indexing, pointwise, reduce, softmax
+from ....ops import elementary, pointwise, reduce, softmax
 from ....ops.base import normal_axes
 from ....ops.creation import full
-from ....ops.cumulative import cumprod
+from ....ops.cumulative import cumprod, cumsum
 from ....ops.norms import norm
 from ..call import Call
 from ..registry import converter
@@ -126,7 +126,7 @@ def _place(call: Call) -> Value:
 
 @converter("CumSum", "CumProd")
 def _running(call: Call) -> Value:
-    to = indexing.cumsum if call.node.op_type == "CumSum" else cumprod
+    to = cumsum if call.node.op_type == "CumSum" else cumprod
     x = call.value(0)
     (axis,) = call.ints(1)
     made = to(x, axis, call.flag("exclusive"), call.flag("reverse"))
