@@ -34,7 +34,7 @@ class Access:
 
 
 class Reading:
-    """See the module docstring."""
+    """See the module docstring. What is virtual, and what is read through it, is settled once."""
 
     def __init__(self, function: Function) -> None:
         self.nodes = function.nodes()
@@ -47,7 +47,9 @@ class Reading:
                 self.users.setdefault(v, []).append(n)
         for n in self.nodes:  # what is read through depends on all users
             if n.op.name in KERNELS:
-                self.kept.update(v for v in map(memory_of, n.inputs) if self.is_virtual(v.node))
+                self.kept.update(v for v in map(memory_of, n.inputs) if self._is_virtual(v.node))
+        self._virtual = {n: self._is_virtual(n) for n in self.nodes}
+        self._through: dict[Node, list[Value]] = {}
 
     def is_source(self, n: Node) -> bool:
         """Whether the values of `n` are given."""
@@ -57,6 +59,9 @@ class Reading:
     def is_virtual(self, n: Node) -> bool:
         """Read through, never computed: unless the graph asks for the value itself, or it is read
         where other values say."""
+        return self._virtual[n]
+
+    def _is_virtual(self, n: Node) -> bool:
         if any(v in self.kept or v in self.looked_up for v in n.outputs):
             return False
         if isinstance(n.op, Constant):
@@ -105,15 +110,17 @@ class Reading:
 
     def through(self, n: Node) -> list[Value]:
         """The values `n` reads once virtual nodes are read through."""
-        out: list[Value] = []
-        stack = list(reversed(n.inputs))
-        while stack:
-            v = stack.pop()
-            if self.is_virtual(v.node):
-                stack.extend(reversed(v.node.inputs))
-            else:
-                out.append(v)
-        return out
+        found = self._through.get(n)
+        if found is None:
+            found = self._through[n] = []
+            stack = list(reversed(n.inputs))
+            while stack:
+                v = stack.pop()
+                if self.is_virtual(v.node):
+                    stack.extend(reversed(v.node.inputs))
+                else:
+                    found.append(v)
+        return found
 
     def final_users(self, v: Value) -> list[Node]:
         """Nodes that read `v`, directly or through virtual nodes."""
