@@ -1,6 +1,6 @@
 /* Calls the network that mnist.py exported, and goes on training inside the library.
  *
- *     cc -std=c99 -O2 mnist.c -L. -lmnist -Wl,-rpath,. -o mnist && ./mnist FOLDER
+ *     cc -std=c99 -O2 mnist.c -I. -L. -lmnist -Wl,-rpath,. -o mnist && ./mnist FOLDER
  *
  * Prints what mnist.py prints, bit for bit: the test accuracy as exported, and after one more epoch
  * in the order of the file. All memory is this program's; the library starts no thread.
@@ -20,6 +20,13 @@ static void *need(void *memory)
         exit(1);
     }
     return memory;
+}
+
+/* Memory at a multiple of 64 bytes, as arena and state want it; C99 has no aligned_alloc. */
+static void *need_aligned(size_t bytes)
+{
+    uintptr_t start = (uintptr_t)need(malloc(bytes + 63));
+    return (void *)((start + 63) / 64 * 64);
 }
 
 /* The payload of an IDX file; `count` is its first dimension. */
@@ -87,9 +94,9 @@ int main(int argc, char **argv)
     mnist_dims largest = { TEST_BATCH };
     mnist_options options = MNIST_OPTIONS;
     options.arena_bytes = mnist_arena_bytes(&largest);
-    options.arena = need(aligned_alloc(64, (options.arena_bytes + 63) / 64 * 64));
+    options.arena = need_aligned(options.arena_bytes);
     options.state_bytes = mnist_state_bytes();
-    options.state = need(aligned_alloc(64, (options.state_bytes + 63) / 64 * 64));
+    options.state = need_aligned(options.state_bytes);
     mnist_context *context = need(malloc(mnist_context_bytes()));
     check(context, mnist_init(context, &options));
     printf("as exported: ");
