@@ -60,7 +60,7 @@ class Fuse:
         self.asked = {v for _, v in (*function.outputs, *function.updates)}
 
     def run(self) -> Function:
-        rows = RowGroups(self.reading, early_order(self.function))
+        rows = RowGroups(self.reading, early_order(self.function), self.steady)
         if self.enabled:
             rows.run()
         self.decisions += rows.decisions
