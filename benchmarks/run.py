@@ -1,9 +1,8 @@
 """flowmill beside other frameworks: `python benchmarks/run.py [TASK...] [--threads 1 2] [--quick]`.
 
 Tasks: matmul, conv, rows, train, resnet (each against peers), memory, overhead, idle, compile, or
-all. Prints
-Markdown tables; `--write FILE` also puts them between the markers of that document. Frameworks
-that are not installed are left out, and named.
+all. Prints Markdown tables; `--write FILE` also puts them between the markers of that document.
+Frameworks that are not installed are left out, and named.
 """
 
 from __future__ import annotations
