@@ -3,7 +3,8 @@
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
 each; loops and branches stay, and reshapes that are only another view of what they read. A group is
 a row with several reductions (see `rows`), a reduction (matrix product, convolution, sum...) with
-the pointwise work on its result, or a chain of pointwise work alone. Ops that only move elements
+the pointwise work on its result, the pool that follows and the padding of what comes out, or a
+chain of pointwise work alone. Ops that only move elements
 cheaply (reshape, broadcast, slice) are never computed by themselves: whoever reads them reads
 through them.
 
@@ -21,8 +22,11 @@ from ..algorithm import Apply, Compute, Expr, Load, walk
 from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
+from ..graph.ops.convolution import Conv
 from ..graph.ops.effects import Check
 from ..graph.ops.fused import Fused, ReduceBlocks
+from ..graph.ops.pooling import Pooling
+from ..graph.ops.shape import Pad
 from ..graph.ops.source import Input
 from .cost import heavy
 from .reading import Reading
@@ -92,19 +96,65 @@ class Fuse:
         if not self.enabled:
             self.add(Group([n], at, at, n, reduces))
             return
+        if isinstance(n.op, Pad) and self.surrounds(n):
+            return
         if not reduces:
             for v in self.producers(n):
                 if self.joins(n, v):
-                    g = self.group_of[v.node]
-                    g.nodes.append(n)
-                    g.last = at
-                    self.group_of[n] = g
-                    self.decisions.append(Decision(n, f"joined the kernel of {v.node!r}"))
+                    self.enter(n, self.group_of[v.node], f"joined the kernel of {v.node!r}")
                     return
+        if isinstance(n.op, Pooling) and self.folds(n, n.op):
+            return
         g = Group([n], at, at, n, reduces)
         for v in self.producers(n):
             self.absorb(g, n, v)
         self.add(g)
+
+    def folds(self, n: Node, op: Pooling) -> bool:
+        """Adds a pool to the kernel of the convolution it reads, if it alone reads that, each
+        element in one window: what a window holds is computed there and folded at once."""
+        v, c = n.inputs[0] if n.inputs else n.outputs[0], self.reading.compute(n)
+        g = self.group_of.get(v.node)
+        if g is None or not isinstance(g.anchor.op, Conv):
+            return False
+        if c.combine not in ("add", "max", "min") or len({x for x in walk(c.value)
+                                                          if isinstance(x, Load)}) > 1:  # fmt: skip
+            return self.decline(n, f"reads more than {v.node!r}, or does not add up")
+        apart = all(s >= w for s, w in zip(op.strides, op.covered(op.window)))
+        if not apart or any(d != 0 for d in (*op.pads_before, *op.pads_after)):
+            return self.decline(n, f"elements of {v.node!r} are read several times, or padded")
+        if self.results(g) != [v] or set(self.reading.final_users(v)) != {n} or v.shape != (
+                g.anchor.types[0].shape):  # fmt: skip
+            return self.decline(n, f"{v.node!r} has other readers")
+        if any(self.reading.compute(m).checks for m in g.nodes) or g.anchor in self.steady:
+            return self.decline(n, f"{v.node!r} is computed apart")
+        self.enter(n, g, f"folds the results of {g.nodes[0]!r}")
+        g.anchor = n
+        return True
+
+    def surrounds(self, n: Node) -> bool:
+        """Adds padding to the kernel of the reduction it reads, which then writes its results into
+        the middle of what is padded, and the border."""
+        (v,) = n.inputs
+        g = self.group_of.get(v.node)
+        if g is None or not g.reduces or g.rows or g.special:
+            return False
+        anchor = g.anchor.types[0]
+        if v.shape != anchor.shape or not v.type.layout == n.types[0].layout == anchor.layout:
+            return False
+        if anchor.layout is not None and any(p.part != "all" for p in anchor.layout):
+            return False
+        if g.anchor in self.steady and n not in self.steady:
+            return False
+        self.enter(n, g, f"is written by the kernel of {v.node!r}")
+        return True
+
+    def enter(self, n: Node, g: Group, why: str) -> None:
+        """Makes `n` the last member of a group."""
+        g.nodes.append(n)
+        g.last = self.place[n]
+        self.group_of[n] = g
+        self.decisions.append(Decision(n, why))
 
     def add(self, g: Group) -> None:
         self.groups.append(g)
@@ -347,7 +397,8 @@ class Fuse:
         results = self.results(g)
         if not results:
             return
-        name = "rows" if g.rows else g.anchor.op.name
+        reducing = [m for m in g.nodes if g.reduces and self.reading.compute(m).combine is not None]
+        name = "rows" if g.rows else (reducing or [g.anchor])[0].op.name
         body = Function(name, tuple(inner_inputs),
                         tuple((f"y{k}", inside[v]) for k, v in enumerate(results)))  # fmt: skip
         node = interner.node(Fused(body), tuple(outer_inputs), g.anchor.loc)

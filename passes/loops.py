@@ -53,14 +53,16 @@ class LoopAxis:
 
 @dataclass(frozen=True)
 class Nest:
-    """A stage over merged axes with canonical names. `accesses` are the flat offsets of every
-    load and store; `opaque` symbols appear outside of plain accesses (masks, index values)."""
+    """A stage over merged axes with canonical names; `fold_axes` are those of its fold. `offsets`
+    are the flat offsets of loads; `opaque` symbols appear outside of plain accesses (masks, index
+    values)."""
 
     axes: tuple[LoopAxis, ...]
     reduce_axes: tuple[LoopAxis, ...]
     stage: Stage
     shapes: dict[str, tuple[Dim, ...]]
     names: Names
+    fold_axes: tuple[LoopAxis, ...] = ()
 
     def offsets(self) -> list[tuple[Load, Dim]]:
         """Every load of the term and the outputs with its flat offset."""
@@ -120,6 +122,7 @@ def _expressions(stage: Stage) -> list[Expr]:
     out += [p.value for p in stage.row.parts] if stage.row is not None else []
     out += [i for o in stage.outputs for i in o.indices if isinstance(i, Expr)]
     out += [c.cond for c in stage.checks]
+    out += [] if stage.fold is None else [stage.fold.value]
     return out if stage.term is None else [stage.term, *out]
 
 
@@ -130,7 +133,8 @@ def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
     shapes = {b.name: b.type.physical_shape for b in lowered.buffers}
     values: dict[Sym, Dim] = {}
     lists: list[list[LoopAxis]] = []
-    for stem, axes in (("i", stage.axes), ("k", stage.reduce_axes)):
+    folded = () if stage.fold is None else stage.fold.axes
+    for stem, axes in (("i", stage.axes), ("k", stage.reduce_axes), ("f", folded)):
         kept: list[LoopAxis] = []
         for a in axes:
             if a.extent == 1:
@@ -141,7 +145,8 @@ def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
             values[s] = new
             kept.append(LoopAxis(new, substitute(a.extent, values)))
         lists.append(kept)
-    nest = Nest(tuple(lists[0]), tuple(lists[1]), substituted(stage, values), shapes, names)
+    nest = Nest(tuple(lists[0]), tuple(lists[1]), substituted(stage, values), shapes, names,
+                tuple(lists[2]))  # fmt: skip
     return merged(nest)
 
 
@@ -175,6 +180,7 @@ def substituted(stage: Stage, values: dict[Sym, Dim]) -> Stage:
                      for c in stage.checks),
         row=None if stage.row is None else replace(stage.row, parts=tuple(
             replace(p, value=go(p.value)) for p in stage.row.parts)),
+        fold=None if stage.fold is None else replace(stage.fold, value=go(stage.fold.value)),
     )  # fmt: skip
 
 

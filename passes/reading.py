@@ -69,7 +69,7 @@ class Reading:
         if any(self.stays(u) for v in n.outputs for u in self.users.get(v, ())):
             return False
         if isinstance(n.op, Transpose):
-            return self._only_left_factor(n)
+            return _as_it_lies(n, n.op) or self._only_left_factor(n)
         return isinstance(n.op, READ_THROUGH)
 
     def is_view(self, n: Node) -> bool:
@@ -156,6 +156,13 @@ class Reading:
                     bound = {a.sym: i for a, i in zip(inner.axes, at)}
                     todo.append((v.node, inner.value, bound, hidden))
         return out
+
+
+def _as_it_lies(n: Node, op: Transpose) -> bool:
+    """Whether a transpose gives the elements the order they have in memory."""
+    layout = n.inputs[0].type.layout
+    return layout is not None and tuple(p.axis for p in layout) == op.perm and (
+        n.types[0].layout is None and all(p.part == "all" for p in layout))  # fmt: skip
 
 
 def _at(x: Load, values: dict[Sym, Dim]) -> tuple[Dim, ...] | None:

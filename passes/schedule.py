@@ -14,7 +14,7 @@ from ..dtypes import int64
 from ..errors import InternalError
 from ..target import Target
 from .lanes import accumulate
-from .loops import Nest, index_dims, loop, nest_of
+from .loops import Names, Nest, bind, index_dims, loop, nest_of
 from .schedule_map import checked, element, finish, schedule_map
 from .schedule_reduce import schedule_reduction
 from .schedule_row import naive_row, schedule_row
@@ -25,8 +25,9 @@ def schedule(lowered: Lowered, target: Target, name: str) -> tuple[Kernel, tuple
     """The kernel of a lowered group, and what its `Fail` ordinals mean."""
     body: list[Stmt] = []
     checks: list[StageCheck] = []
+    names = Names()
     for stage in lowered.stages:
-        nest = nest_of(lowered, stage)
+        nest = nest_of(lowered, stage, names)
         if stage.row is not None:
             made = schedule_row(nest, target)
         elif stage.combine is None:
@@ -42,8 +43,9 @@ def naive(lowered: Lowered, name: str) -> tuple[Kernel, tuple[StageCheck, ...]]:
     """Scalar loops, one after the other."""
     body: list[Stmt] = []
     checks: list[StageCheck] = []
+    names = Names()
     for stage in lowered.stages:
-        nest = nest_of(lowered, stage)
+        nest = nest_of(lowered, stage, names)
         body += once(nest, _naive(nest))
         checks += stage.checks
     return kernel(lowered, name, body), tuple(checks)
@@ -99,7 +101,17 @@ def _naive_reduction(nest: Nest) -> list[Stmt]:
     step = [*checked(nest, {}), *step]
     for a in reversed(nest.reduce_axes):
         step = [loop("serial", a.index, 0, a.extent, step)]
-    return [*out, *step, *finish(nest, result, {})]
+    fold = stage.fold
+    if fold is None:
+        return [*out, *step, *finish(nest, result, {})]
+    best = Load("best", (0,), fold.value.dtype)
+    joined = accumulate(fold.combine, best, bind(fold.value, result, {}))
+    turn: list[Stmt] = [*out, *step, Store("best", (0,), joined)]
+    for a in reversed(nest.fold_axes):
+        turn = [loop("serial", a.index, 0, a.extent, turn)]
+    begin = Store("best", (0,), REDUCTION_START[fold.combine](best.dtype))
+    return [Alloc(Buffer("best", best.dtype, (1,), "register")), begin, *turn,
+            *finish(nest, best, {})]  # fmt: skip
 
 
 def kernel(lowered: Lowered, name: str, body: list[Stmt]) -> Kernel:

@@ -5,7 +5,7 @@
   sums over leading axes are all this.
 - streams: of those, long ones that use each element once; see `schedule_stream`.
 - lanes: the reduction runs along memory; see `lanes`.
-- first extreme (argmax, argmin): a running best and its index, per lane or alone.
+- first extreme (argmax, argmin): see `schedule_extreme`.
 
 Every result's additions happen in an order that depends on the reduction's shape only.
 """
@@ -17,12 +17,8 @@ from dataclasses import dataclass, replace
 
 from ..algorithm import (
     REDUCTION_START,
-    Const,
     Expr,
-    Index,
     Load,
-    Select,
-    apply,
     cast,
     rebuild,
     walk,
@@ -32,25 +28,34 @@ from ..dims import (
     Dim,
     DimExpr,
     Sym,
-    bounds,
     ceildiv,
     coefficient,
     free_symbols,
     substitute,
 )
-from ..dtypes import DType, int64
+from ..dtypes import DType
 from ..errors import InternalError
 from ..target import Target
 from .clip import clip
 from .lanes import Lanes, accumulate, accumulators, sweep
-from .loops import LoopAxis, Nest, lane_stride, loop, packed_block, shared_loops, substituted, tiled
+from .loops import (
+    LoopAxis,
+    Nest,
+    bind,
+    lane_stride,
+    loop,
+    packed_block,
+    shared_loops,
+    substituted,
+    tiled,
+)
+from .schedule_extreme import Extreme
 from .schedule_map import checked, finish
 from .schedule_stream import ACCUMULATORS, is_long, reuses, schedule_stream, streams
 from .tiles import register_tile
 
 MANY_ROWS, BLOCK_ROWS = 1024, 96
 PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
-FEW_STEPS = 9  # a window's positions: spelled out, so that none is divided into row and column
 PANELS = 8  # enough to share among threads
 ENOUGH_ROWS = 4  # rows that make a register tile worth while
 
@@ -58,8 +63,10 @@ ENOUGH_ROWS = 4  # rows that make a register tile worth while
 def schedule_reduction(nest: Nest, target: Target) -> list[Stmt]:
     """Statements for a nest with a reduction."""
     vector = vector_axis(nest)
+    if nest.stage.fold is not None:
+        return _Tiles(nest, target, vector).build()
     if nest.stage.combine in ("argmax", "argmin"):
-        return _Extreme(nest, target, vector).build()
+        return Extreme(nest, target, vector).build()
     if vector is None and nest.reduce_axes and _runs_along(nest, nest.reduce_axes[-1]):
         return lane_reduction(nest)
     if vector is not None and streams(nest, vector, target):
@@ -291,11 +298,40 @@ class _Tiles:
 
     def block(self, values: dict[Sym, Dim], mr: int, start: Dim, nv: int,
               active: Dim | None) -> list[Stmt]:  # fmt: skip
-        """One register tile: clear, accumulate over all steps, write."""
+        """One register tile. With a fold, one for every element of a window, its results folded in
+        memory that stays in the first cache: registers are for the sums."""
         values = {**self.outer_values, **values}
+        fold, shape = self.nest.stage.fold, (mr, nv, self.lanes) if nv else (mr,)
+
+        def write(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
+            return finish(self.nest, Load("acc", at, self.dtype), inner)
+
+        if fold is None:
+            return self.accumulated(shape, active, values, start, write)
+        dtype, combine, made = fold.value.dtype, fold.combine, fold.value
+        first = REDUCTION_START[combine](dtype)
+
+        def join(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
+            value = bind(made, Load("acc", at, self.dtype), inner)
+            return [Store("best", at, accumulate(combine, Load("best", at, dtype), value))]
+
+        turn = self.accumulated(shape, active, values, start, join)
+        for a in reversed(self.nest.fold_axes):
+            turn = [loop("serial", a.index, 0, a.extent, turn)]
+        return [
+            Alloc(Buffer("best", dtype, shape, "stack")),
+            *self.sweep(mr, nv, active, values, start, lambda at, _: [Store("best", at, first)]),
+            *turn,
+            *self.sweep(mr, nv, active, values, start,
+                        lambda at, inner: finish(self.nest, Load("best", at, dtype), inner)),
+        ]  # fmt: skip
+
+    def accumulated(self, shape: tuple[int, ...], active: Dim | None, values: dict[Sym, Dim],
+                    start: Dim, write: object) -> list[Stmt]:  # fmt: skip
+        """The sums of a register tile: clear, accumulate over all steps, `write`."""
+        mr, nv = shape[0], shape[1] if len(shape) > 1 else 0
         combine = self.nest.stage.combine
         assert combine is not None and self.nest.stage.term is not None
-        shape = (mr, nv, self.lanes) if nv else (mr,)
         acc = Buffer("acc", self.dtype, shape, "register")
         zero = REDUCTION_START[combine](self.dtype)
         out: list[Stmt] = [Alloc(acc)]
@@ -316,13 +352,7 @@ class _Tiles:
         for a in reversed(self.steps):
             lo, hi = (substitute(d, self.outer_values) for d in limits[a.sym])
             body = [loop("serial", a.index, lo, hi, body)]
-        out += body
-
-        def write(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
-            return finish(self.nest, Load("acc", at, self.dtype), inner)
-
-        out += self.sweep(mr, nv, active, values, start, write)
-        return out
+        return [*out, *body, *self.sweep(mr, nv, active, values, start, write)]
 
     def clipped(self, steps: dict[Sym, Dim], tiled_axes: set[Sym]
                 ) -> tuple[Expr, dict[Sym, tuple[Dim, Dim]]]:  # fmt: skip
@@ -392,76 +422,3 @@ def lane_reduction(nest: Nest) -> list[Stmt]:
     if not loops:  # a single result: one thread computes it
         body = [loop("parallel", names.fresh("once", 0, 0), 0, 1, body)]
     return body
-
-
-@dataclass
-class _Extreme:
-    """argmax and argmin: the first extreme, or the first NaN."""
-
-    nest: Nest
-    target: Target
-    vector: LoopAxis | None
-
-    def build(self) -> list[Stmt]:
-        stage, names = self.nest.stage, self.nest.names
-        assert stage.term is not None
-        dtype = stage.term.dtype
-        lanes = max(2, self.target.lanes(dtype)) if self.vector is not None else 0
-        shape = (1, lanes) if lanes else (1,)
-        allocs: list[Stmt] = [Alloc(Buffer("best", dtype, shape, "register")),
-                              Alloc(Buffer("place", int64, shape, "register"))]  # fmt: skip
-
-        def at(v: Dim) -> tuple[Dim, ...]:
-            return (0, v) if lanes else (0,)
-
-        def body(start: Dim, active: Dim | None) -> list[Stmt]:
-            def vectorised(make: object) -> list[Stmt]:
-                if not lanes or self.vector is None:
-                    return make(0, {})  # type: ignore[operator, no-any-return]
-                v = names.fresh("v", 0, lanes - 1)
-                inner = make(v, {self.vector.sym: start + v})  # type: ignore[operator]
-                return [loop("vector", v, 0, lanes, inner, active=active)]
-
-            first = REDUCTION_START["max" if stage.combine == "argmax" else "min"](dtype)
-            out = [*allocs, *vectorised(lambda v, _: [
-                Store("best", at(v), first), Store("place", at(v), Const(0, int64))])]  # fmt: skip
-            steps = vectorised(lambda v, inner: self.step(at(v), dtype, inner))
-            for a in reversed(self.nest.reduce_axes):
-                short = isinstance(a.extent, int) and a.extent <= FEW_STEPS
-                kind = "unroll" if short else "serial"
-                steps = [loop(kind, a.index, 0, a.extent, steps)]  # type: ignore[arg-type]
-            out += steps
-            out += vectorised(lambda v, inner: finish(
-                self.nest, Load("place", at(v), int64), inner))  # fmt: skip
-            return out
-
-        axes = [a for a in self.nest.axes if a is not self.vector]
-        inner: list[Stmt]
-        if self.vector is None:
-            inner = body(0, None)
-        else:
-            extent = self.vector.extent
-            j = names.fresh("j", 0, bounds(extent)[1])
-            kind = "serial" if axes else "parallel"
-            active = None if isinstance(extent, int) and extent % lanes == 0 else extent - j
-            inner = [loop(kind, j, 0, extent, body(j, active), lanes)]  # type: ignore[arg-type]
-        for k, a in enumerate(reversed(axes)):
-            share = "parallel" if k == len(axes) - 1 else "serial"
-            inner = [loop(share, a.index, 0, a.extent, inner)]  # type: ignore[arg-type]
-        if not self.nest.axes:
-            inner = [loop("parallel", names.fresh("once", 0, 0), 0, 1, inner)]
-        return inner
-
-    def step(self, at: tuple[Dim, ...], dtype: DType, values: dict[Sym, Dim]) -> list[Stmt]:
-        stage = self.nest.stage
-        assert stage.term is not None
-        x = rebuild(stage.term, lambda e: None, lambda d: substitute(d, values))
-        best = Load("best", at, dtype)
-        better = apply("gt" if stage.combine == "argmax" else "lt", x, best)
-        if dtype.is_float:
-            better = better | (apply("isnan", x) & apply("not", apply("isnan", best)))
-        k = self.nest.reduce_axes[0].index if self.nest.reduce_axes else 0
-        place = Load("place", at, int64)
-        return [*checked(self.nest, values),
-                Store("place", at, Select(better, Index(k), place)),
-                Store("best", at, Select(better, x, best))]  # fmt: skip

@@ -25,7 +25,7 @@ from ..graph.ops.linalg import Matmul
 from ..graph.ops.pointwise import Add
 from ..graph.ops.pooling import Pooling
 from ..graph.ops.reduce import Prod, ReduceMax, ReduceMin, Sum
-from ..graph.ops.shape import Concat, Pad, Slice, Transpose, Unslice
+from ..graph.ops.shape import Concat, Pad, Reshape, Slice, Transpose, Unslice
 from ..graph.ops.windows import Windowed, concrete
 from ..target import Target
 from .blocks import cuts
@@ -281,7 +281,7 @@ class _Select:
 
     def matmul(self, n: Node, op: Matmul) -> Value:
         """The right operand in panels where that pays: it is constant, or read many times."""
-        a, b = (self.plain(v) for v in n.inputs)
+        a, b = self.as_it_lies(n) or tuple(self.plain(v) for v in n.inputs)
         rows = a.shape[-2]
         often = isinstance(rows, int) and rows >= PACK_ROWS
         fit = b.dtype.is_float or isinstance(op, MatmulInteger)
@@ -295,6 +295,23 @@ class _Select:
                     b = self.placed(b, (Piece(1, "outer", block), Piece(0),
                                         Piece(1, "inner", block)))  # fmt: skip
         return n.owner.node(op, (a, b)).outputs[0]
+
+    def as_it_lies(self, n: Node) -> tuple[Value, Value] | None:
+        """Before: a = x, channels last, flattened channels first, which moves every element; b does
+        not change. After: a = x flattened as it lies in memory, and the rows of b to match."""
+        a, b = n.inputs
+        if not isinstance(a.node.op, Reshape) or b.node not in self.steady or a.ndim != 2:
+            return None
+        x = self.new[a.node.inputs[0]]
+        sizes = x.shape[1:]
+        if x.type.layout != channels_last(x.ndim) or a.shape != (x.shape[0], product(sizes)) or (
+                b.ndim != 2 or not all(isinstance(d, int) for d in sizes)):  # fmt: skip
+            return None
+        order = (*range(2, x.ndim), 1)
+        lies = self.make(n, Reshape(a.shape), (self.make(n, Transpose((0, *order)), (x,)),))
+        b = self.make(n, Reshape((*sizes, b.shape[1])), (self.plain(b),))
+        b = self.make(n, Transpose((*(k - 1 for k in order), len(sizes))), (b,))
+        return lies, self.make(n, Reshape(n.inputs[1].shape), (b,))
 
     # --- reductions -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What lowering hands to schedules: stages, the scalar meaning of a kernel before any choice of loops.
 
-A `Stage` is a map, a reduction with work before and after it, or a row with several reductions
-over the same columns. `domain` and `physical` say where the elements of a tensor lie.
+A `Stage` is a map, a reduction with work before and after it (or one folded by another), or a row
+with several reductions over the same columns. `domain` and `physical` say where the elements of a tensor lie.
 """
 
 from __future__ import annotations
@@ -104,11 +104,22 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A second reduction, of few results: `combine over axes of value(result)` is what the outputs
+    then call their result. A pool folds what a convolution computes for its window."""
+
+    axes: tuple[Axis, ...]
+    combine: str
+    value: Expr
+
+
+@dataclass(frozen=True)
 class Stage:
     """`for axes: result = combine over reduce_axes of term; outputs(result)`.
 
     Axes are in memory order of the first output. Without `combine`, outputs are a plain map. With
-    `row`, axes are the rows, reduce_axes the columns, outputs are parts.
+    `row`, axes are the rows, reduce_axes the columns, outputs are parts. With `fold`, results are
+    folded before the outputs are made of them.
     """
 
     axes: tuple[Axis, ...]
@@ -119,6 +130,7 @@ class Stage:
     outputs: tuple[Output, ...]
     checks: tuple[StageCheck, ...] = ()
     row: Row | None = None
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True)

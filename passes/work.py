@@ -125,7 +125,8 @@ def overwrites(w: Job, read: int, written: int) -> bool:
     if stage.row is not None:
         return may_overwrite(stage, source, target)
     place = next(o.indices for o in stage.outputs if o.buffer == target)
-    if stage.term is not None and _reads(stage.term, source):
+    whole = [stage.term, None if stage.fold is None else stage.fold.value]
+    if any(e is not None and _reads(e, source) for e in whole):
         return False
     for o in stage.outputs:
         for x in _reads(o.value, source):

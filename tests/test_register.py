@@ -168,7 +168,12 @@ def test_ops_of_flowmill_are_not_replaced() -> None:
 
 def test_a_changed_op_is_compiled_anew() -> None:
     def name(meaning: Any) -> str:
-        op = dataclass(frozen=True)(type("Half", (fm.Pointwise,), {"scalar": meaning, "arity": 1}))
+        body = {
+            "scalar": meaning,
+            "arity": 1,
+            "__module__": "theirs",
+        }  # however the clone is called
+        op = dataclass(frozen=True)(type("Half", (fm.Pointwise,), body))
         with fm.Graph() as g:
             y = g.node(op(), (fm.input("x", (3,)),)).outputs[0]
         return key(g.function("f", {"y": y}), named("x86-64-v3"), 2)
