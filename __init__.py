@@ -54,6 +54,7 @@ _NAMES = {
     "graph.ops.arrange":
         "center_crop_pad channel_shuffle compress depth_to_space flip space_to_depth split stack "
         "tile tril triu",
+    "graph.ops.sizes": "nonzero prefix",
     "graph.ops.creation": "arange eye full iota ones ones_like zeros zeros_like",
     "graph.ops.window_functions":
         "blackman_window hamming_window hann_window mel_weight_matrix",

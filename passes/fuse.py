@@ -82,7 +82,10 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        if n.op.name in KERNELS or self.reading.stays(n):
+        told = any(
+            v in self.reading.told for v in n.outputs
+        )  # read before who needs it is launched
+        if n.op.name in KERNELS or self.reading.stays(n) or told:
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
         reduces = self.reading.compute(n).combine is not None
@@ -253,7 +256,7 @@ class Fuse:
 
     def rebuild(self, order: list[Node]) -> Function:
         """The function with one Fused node per group."""
-        interner = self.function.roots()[0].node.owner if self.function.roots() else Interner()
+        interner = self.function.interner
         new: dict[Value, Value] = {}
         for n in order:
             if self.reading.is_source(n):

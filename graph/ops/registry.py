@@ -40,6 +40,7 @@ FAMILIES = (
     "creation",
     "window_functions",
     "arrange",
+    "sizes",
     "indexing",
     "scattering",
     "fourier_steps",
