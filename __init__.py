@@ -85,6 +85,7 @@ _NAMES = {
     "graph.ops.fourier": "fft ifft irfft rfft stft",
     "graph.ops.sequences": "bincount reverse_sequence searchsorted tensor_scatter",
     "graph.ops.ngrams": "count_ngrams",
+    "graph.ops.selection": "non_max_suppression unique",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod cumsum",
     "graph.ops.recurrent": "scan",

@@ -49,6 +49,7 @@ FAMILIES = (
     "sorting",
     "suppression",
     "cumulative",
+    "selection",
     "padding",
     "effects",
     "random",

@@ -181,13 +181,13 @@ def largest(shape: Shape, owner: Interner) -> Shape:
 
 
 @graph_function("nonzero")
-def nonzero(x: Any) -> Value:
+def nonzero(x: Any, name: str = "nonzero") -> Value:
     """Where elements of `x` are not zero: int64 [rank, n], a column for each, in row-major order.
 
-    n, which the run finds out, is a dimension of its own; NumPy gives the rows as a tuple. NaN is
-    not zero. A scalar gives [0, n], as in ONNX.
+    n, which the run finds out, is a dimension of its own, called `name` as in `fm.prefix`; NumPy
+    gives the rows as a tuple. NaN is not zero. A scalar gives [0, n], as in ONNX.
     """
     v = as_value(x)
     places, count = v.node.owner.node(Nonzero(), (v,)).outputs
-    size = dimension(count, v.type.size, "nonzero")
+    size = dimension(count, v.type.size, name)
     return cut(places, (v.ndim, size))

@@ -130,3 +130,64 @@ def test_memory_for_a_result_of_unknown_size_is_not_the_users() -> None:
         places = fm.nonzero(x)
     with pytest.raises(fm.FeedError, match="how large it is the run finds out"):
         fm.Session(graph).run(places, {x: np.ones(4, np.float32)}, out=np.zeros((1, 4), np.int64))
+
+
+@pytest.mark.parametrize("level", [0, 2])
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(("shape", "dtype", "axis"), [
+    ((37,), "float32", None), ((4, 5), "int32", None), ((9, 2), "int64", 0),
+    ((3, 2, 4), "float64", 1), ((1,), "bool", None),
+])  # fmt: skip
+def test_unique_is_numpy_s(shape: tuple[int, ...], dtype: str, axis: int | None, ordered: bool,
+                           level: int) -> None:  # fmt: skip
+    with fm.Graph() as graph:
+        x = fm.input("x", ("n", *shape[1:]), dtype)
+        results = fm.unique(x, axis, ordered)
+    data = np.random.default_rng(2).integers(0, 3, shape).astype(dtype)
+    if dtype == "float32":
+        data[data == 1] = np.nan
+    values, first, which, counts = np.unique(data, True, True, True, axis)
+    which = which.reshape(-1)
+    if not ordered:
+        places = np.argsort(first)
+        values, first, counts = np.take(values, places, axis or 0), first[places], counts[places]
+        which = np.argsort(places)[which]
+    found = fm.Session(graph, level=level).run(list(results), {x: data})
+    for a, b in zip(found, (values, first, which, counts), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+def test_compress_with_a_condition_of_the_run() -> None:
+    with fm.Graph() as graph:
+        x, holds = fm.input("x", (3, 4)), fm.input("holds", ("n",), "bool")
+        with pytest.raises(fm.ShapeError, match="no condition for axis 0"):
+            fm.compress(x, x)
+        results = [fm.compress(x, holds), fm.compress(x, holds, 1)]
+    data = np.arange(12, dtype=np.float32).reshape(3, 4)
+    for chosen in ([True, False, True], [False, False], [True] * 4):
+        found = fm.Session(graph).run(results, {x: data, holds: np.array(chosen)})
+        for a, axis in zip(found, (None, 1)):
+            np.testing.assert_array_equal(a, np.compress(chosen, data, axis), strict=True)
+
+
+def test_boxes_that_are_kept() -> None:
+    with fm.Graph() as graph:
+        boxes, scores = (
+            fm.input("boxes", ("images", "boxes", 4)),
+            fm.input("scores", ("images", 2, "boxes")),
+        )
+        most = fm.input("most", (), "int64")
+        kept = fm.non_max_suppression(boxes, scores, most, 0.5, 0.2)
+        area = fm.gather(fm.reshape(boxes, (-1, 4)), kept[:, 2])
+    corners = np.array([[0, 0, 1, 1], [0, 0.1, 1, 1.1], [0, 2, 1, 3], [0, 2, 1, 3]], np.float32)
+    marks = np.array([[[0.9, 0.8, 0.1, 0.3], [0.5, 0.6, 0.7, 0.7]]] * 2, np.float32)
+    marks[1, 0] = 0.0
+    rows = [[0, 0, 0], [0, 0, 3], [0, 1, 2], [0, 1, 1], [1, 1, 2], [1, 1, 1]]
+    for level in (0, 2):
+        session = fm.Session(graph, level=level)
+        for limit, expected in ((9, rows), (1, [rows[0], rows[2], rows[4]]), (0, [])):
+            feeds = {boxes: np.stack([corners] * 2), scores: marks, most: limit}
+            found, chosen = session.run([kept, area], feeds)
+            wanted = np.array(expected, np.int64).reshape(-1, 3)
+            np.testing.assert_array_equal(found, wanted, strict=True)
+            np.testing.assert_array_equal(chosen, corners[wanted[:, 2]])
