@@ -21,7 +21,7 @@ from .logic import isnan, logical_not, not_equal
 from .pointwise import cast
 from .reduce import any_
 from .sequences import bincount
-from .shape import reshape, transpose
+from .shape import reshape, size_of, transpose
 from .sizes import nonzero, prefix
 from .sorting import RowOrder, argsort
 from .suppression import SelectedBoxes
@@ -96,7 +96,8 @@ def non_max_suppression(
     limits = (cast(many, int64), *(cast(as_value(t, owner=owner), float32)
                                    for t in (iou_threshold, score_threshold)))  # fmt: skip
     chosen = make(SelectedBoxes(limit, centred), b, s, *limits)
-    image, group, rank = (at := nonzero(chosen >= 0, "selected"))[0], at[1], at[2]
-    line = image * chosen.shape[1] + group
-    place = gather(reshape(chosen, (chosen.type.size,)), line * chosen.shape[2] + rank)
+    at = nonzero(chosen >= 0, "selected")
+    image, group, rank = at[0], at[1], at[2]
+    classes, ranks = (size_of(d, owner) for d in chosen.shape[1:])
+    place = gather(reshape(chosen, (chosen.type.size,)), (image * classes + group) * ranks + rank)
     return stack([image, group, place], 1)
