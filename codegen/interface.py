@@ -140,7 +140,7 @@ class Entry:
         arrays = [*((a, False) for a in p.inputs), *((a, True) for a in p.outputs)]
         names = unique([*(as_sym(d).name for d in p.dims), *(a.name for a, _ in arrays)])
         kinds: list[tuple[Array | None, bool]] = [*((None, False) for _ in p.dims), *arrays]
-        return tuple(Field(n, a, w, () if a is None else p.room(a))
+        return tuple(Field(n, a, w, () if a is None else p.largest(a))
                      for n, (a, w) in zip(names, kinds))  # fmt: skip
 
     @property

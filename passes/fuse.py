@@ -135,8 +135,9 @@ class Fuse:
         return True
 
     def fits_into(self, other: Group, g: Group) -> bool:
-        """Whether a pointwise group has the elements of `g`, needs nothing `g` has to wait for, and
-        nobody waits for what it makes before `g` is done."""
+        """Whether a pointwise group has the elements of `g`, which reads none of its at other
+        elements, needs nothing `g` has to wait for, and nobody waits for what it makes before `g` is
+        done."""
         a, b = other.anchor.outputs[0], g.anchor.outputs[0]
         if other.reduces or other.special or a.shape != b.shape or a.type.layout != b.type.layout:
             return False
@@ -151,7 +152,7 @@ class Fuse:
                 readers = (self.group_of.get(u) for u in self.reading.final_users(v))
                 if any(r is not None and r is not other and r is not g for r in readers):
                     return False
-        return True
+        return all(self.reads_in_place(m, other) for m in g.nodes)
 
     def merge(self, other: Group, g: Group) -> None:
         """Moves the nodes of `other` to `g`."""

@@ -15,12 +15,12 @@ At run time all this comes in one native frame, see `frame`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ...algorithm import Requirement
-from ...dims import Dim, DimExpr, as_sym, show
+from ...dims import Dim, DimExpr, as_sym, evaluate, show
 from ...dims_limits import most_of
 from ...dtypes import DType
 from ...errors import Loc
@@ -216,9 +216,13 @@ class Program:
         """The largest value of each size that the run computes, by the symbol's name."""
         return {as_sym(s.symbol).name: s.most for s in walk(self.body) if isinstance(s, Measure)}
 
-    def room(self, a: Array) -> tuple[Dim, ...]:
+    def largest(self, a: Array) -> tuple[Dim, ...]:
         """The shape of an output in the memory that the caller gives: its largest."""
         return tuple(most_of(d, self.limits) for d in a.shape)
+
+    def room(self, dims: Mapping[str, int]) -> dict[str, int]:
+        """The dimensions of a run, and the largest values of those that it computes."""
+        return {**dims, **{name: evaluate(most, dims) for name, most in self.limits.items()}}
 
     @property
     def results(self) -> tuple[Array, ...]:
