@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from ... import algorithm as alg
-from ...dims import Dim, minimum, product
+from ...dims import Dim, ceildiv, minimum, product
 from ...dtypes import float32, int64
-from ...errors import ConfigError
+from ...errors import ConfigError, ShapeError
 from ..ir import Value
 from .arrange import stack
 from .base import as_value, make, normal_axis
@@ -18,7 +18,7 @@ from .creation import iota, zeros_like
 from .cumulative import cumsum
 from .indexing import gather, scatter
 from .logic import isnan, logical_not, not_equal
-from .pointwise import cast
+from .pointwise import cast, clip, where
 from .reduce import any_
 from .sequences import bincount
 from .shape import reshape, size_of, transpose
@@ -66,6 +66,29 @@ def _differ(a: Value, b: Value) -> Value:
     if a.dtype.is_float:
         found = found & logical_not(isnan(a) & isnan(b))
     return any_(found, 1)
+
+
+def slice_between(x: Any, start: Any, stop: Any, step: int = 1, axis: int = 0) -> Value:
+    """x[start:stop:step] along `axis`, where start and stop are int64 scalars that a run computes.
+    They count from the end where negative, and are cut off at the ends. How many elements there are
+    is a dimension of its own, called `slice`.
+
+    ShapeError where there is no such axis, or the step is 0; DTypeError for other bounds.
+    """
+    v = as_value(x)
+    at = normal_axis(axis, v.ndim)
+    if not isinstance(step, int) or step == 0:
+        raise ShapeError(f"slice_between: the step is {step!r}")
+    owner, length = v.node.owner, v.shape[at]
+    size = size_of(length, owner)
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    first, last = (clip(where(b < 0, b + size, b), low, high)
+                   for b in (as_value(b, owner=owner) for b in (start, stop)))  # fmt: skip
+    count = alg.maximum((last - first + (step - 1 if step > 0 else step + 1)) // step, 0)
+    places = first + step * prefix(
+        iota((ceildiv(length, abs(step)),), owner=owner), count, 0, "slice"
+    )
+    return gather(v, places, at)
 
 
 def non_max_suppression(

@@ -14,9 +14,15 @@ from ..registry import converter
 @converter("TopK", halves=True)
 def _top_k(call: Call) -> tuple[Value, ...]:
     """In order whether `sorted` asks for it or not."""
-    k = call.dims(1)[0] if call.version >= 10 else call.integer("k")
     axis, largest = call.integer("axis", -1), call.flag("largest", True)
-    return sorting.top_k(call.value(0), k, axis, largest)
+    x = call.value(0)
+    if call.version >= 10 and call.told_by_run(1):
+        every = sorting.top_k(x, x.shape[axis], axis, largest)
+        k = reshape(call.value(1), ())
+        return tuple(sizes.prefix(v, k, axis, "top_k") for v in every)
+    return sorting.top_k(
+        x, call.dims(1)[0] if call.version >= 10 else call.integer("k"), axis, largest
+    )
 
 
 @converter("NonZero", halves=True)
