@@ -54,6 +54,7 @@ _NAMES = {
     "graph.ops.arrange":
         "center_crop_pad channel_shuffle compress depth_to_space flip space_to_depth split stack "
         "tile tril triu",
+    "graph.ops.sizes": "nonzero prefix",
     "graph.ops.creation": "arange eye full iota ones ones_like zeros zeros_like",
     "graph.ops.window_functions":
         "blackman_window hamming_window hann_window mel_weight_matrix",
@@ -84,6 +85,7 @@ _NAMES = {
     "graph.ops.fourier": "fft ifft irfft rfft stft",
     "graph.ops.sequences": "bincount reverse_sequence searchsorted tensor_scatter",
     "graph.ops.ngrams": "count_ngrams",
+    "graph.ops.selection": "non_max_suppression unique",
     "graph.ops.sorting": "argsort sort top_k",
     "graph.ops.cumulative": "cumprod cumsum",
     "graph.ops.recurrent": "scan",

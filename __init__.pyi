@@ -271,6 +271,8 @@ from .graph.ops.shape import (
     squeeze as squeeze,
     transpose as transpose,
 )
+from .graph.ops.selection import non_max_suppression as non_max_suppression, unique as unique
+from .graph.ops.sizes import nonzero as nonzero, prefix as prefix
 from .graph.ops.softmax import (
     hardmax as hardmax,
     log_softmax as log_softmax,

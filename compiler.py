@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
+from .codegen.kernel.frame import TOLD
 from .codegen.kernel.ir import Kernel
 from .codegen.kernel.program import Program, Site
-from .dims import Dim, product, total
+from .dims import Dim, free_symbols, product, total
 from .dtypes import Array
 from .graph.ir import Function, Node, Value, structure
 from .graph.ops.control import Control
@@ -28,7 +29,7 @@ from .passes.schedule import naive, schedule
 from .passes.share import share
 from .passes.special import KERNELS as SPECIAL
 from .passes.stages import Lowered
-from .passes.work import Block, Held, Job, Scratch, Work
+from .passes.work import Block, Held, Job, Scratch, Told, Work
 from .target import Target
 
 Watch = Callable[[str, object], None]
@@ -66,15 +67,26 @@ def compile_function(function: Function, target: Target, level: int = 2,
             watch(name, made)
 
     context = Context(target, level, saw)
-    grouped = pipeline(level).run(copied(function), context)
+    whole, told = with_sizes(function)
+    grouped = pipeline(level).run(copied(whole), context)
     block = make_block(grouped, target, level, _Known({}, {}))
     prepared = prepared_nodes(grouped) if level > 0 else frozenset()
-    program = plan(Plan(block, prepared, target, reuse=level > 0))
-    program = replace(program, requires=requirements(function))
+    program = plan(Plan(block, prepared, target, level > 0, requirements(function), told))
     if watch:
         watch("program", program)
     return Compiled(function, grouped, program, level, list(block.works()), stages,
                     context.records)  # fmt: skip
+
+
+def with_sizes(function: Function) -> tuple[Function, int]:
+    """The function with the sizes that runs compute and its results have as further results; and how
+    many these are."""
+    if not function.outputs:
+        return function, 0
+    sizes = function.interner.sizes
+    names = {s.name for _, v in function.outputs for d in v.shape for s in free_symbols(d)}
+    found = tuple((TOLD + name, sizes[name].value) for name in sorted(names & sizes.keys()))
+    return replace(function, outputs=(*function.outputs, *found)), len(found)
 
 
 @dataclass(frozen=True)
@@ -101,9 +113,27 @@ def make_block(function: Function, target: Target, level: int, known: _Known) ->
         else:
             assert isinstance(n.op, Fused)
             jobs.append(_work(n, n.op, order, target, level, known))
+    told = _told(function, views)
     for job in jobs:
         job.reads = tuple(views.get(v, v) for v in job.reads)
-    return Block(function, jobs)
+        if isinstance(job, Work):
+            job.tells = any(t.value in job.writes for t in told)
+    return Block(function, jobs, told)
+
+
+def _told(function: Function, views: Mapping[Value, Value]) -> tuple[Told, ...]:
+    """The sizes that values of a function say."""
+    found: dict[tuple[str, Value], Told] = {}
+    for n in function.nodes():
+        if not isinstance(n.op, Fused):
+            continue
+        outside = dict(zip(n.op.function.inputs, n.inputs))
+        for m in n.op.function.nodes():
+            for b in m.op.bindings():
+                v = outside[m.inputs[b.operand]]
+                site = Site("size", m.loc, m.op.name, (b.dim, b.most))
+                found.setdefault((b.name, v), Told(b.dim, views.get(v, v), b.most, site))
+    return tuple(found.values())
 
 
 def _work(n: Node, op: Fused, order: int, target: Target, level: int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..dims import show
+from ..dims import Dim, show
 from ..dtypes import ALL
 from .interface import (
     ABI,
@@ -16,6 +16,7 @@ from .interface import (
     c_type,
     unique,
 )
+from .kernel.frame import TOLD
 from .kernel.program import Array
 from .weights_image import nbytes
 
@@ -217,7 +218,11 @@ def _comment(indent: str, text: str) -> list[str]:
 
 
 def _shape(a: Array) -> str:
-    return "[" + ", ".join(show(d) for d in a.shape) + "]"
+    return _dims_text(a.shape)
+
+
+def _dims_text(shape: tuple[Dim, ...]) -> str:
+    return "[" + ", ".join(show(d) for d in shape) + "]"
 
 
 def _quoted(name: str) -> str:
@@ -231,10 +236,13 @@ def _declared(f: Field) -> str:
     if a is None:
         return f"    int64_t {f.name};"
     kind = c_type(a.dtype)
+    if a.name.startswith(TOLD):
+        return f"    {kind} *{f.name}; /* what {a.name.removeprefix(TOLD)} is, set by the run */"
     as_text = "" if a.dtype.name == kind.removesuffix("_t") else f"{a.dtype.name} "
     name = "" if f.name == a.name else f" {_quoted(a.name)}"
+    room = "" if f.room == a.shape else f", in memory for {_dims_text(f.room)}"
     constant = "" if f.written else "const "
-    return f"    {constant}{kind} *{f.name}; /* {as_text}{_shape(a)}{name} */"
+    return f"    {constant}{kind} *{f.name}; /* {as_text}{_shape(a)}{room}{name} */"
 
 
 def _entry(i: Interface, e: Entry) -> str:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..dims import Sym, as_sym, show
+from ..dims import Dim, Sym, as_sym, show
 from ..dtypes import ALL, DType
 from ..errors import ExportError
 from .kernel.frame import ARGUMENTS
@@ -48,9 +48,11 @@ CODES = (
     ("INDEX_RANGE", "index out of range"),
     ("ZERO_DIVISION", "integer division by zero"),
     ("CHECK_FAILED", "check failed"),
+    ("SIZE_RANGE", "a size that the run computed is out of range"),
 )  # fmt: skip
 CODE = {name: k for k, (name, _) in enumerate(CODES)}
-SITE_CODES = {"index": "INDEX_RANGE", "zero_division": "ZERO_DIVISION", "check": "CHECK_FAILED"}
+SITE_CODES = {"index": "INDEX_RANGE", "zero_division": "ZERO_DIVISION", "check": "CHECK_FAILED",
+              "size": "SIZE_RANGE", "require": "SIZE_RANGE"}  # fmt: skip
 
 # name, C type, for every option but `largest`, which follows them.
 OPTIONS = (
@@ -113,11 +115,13 @@ def unique(names: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Field:
-    """A word of an argument struct: a dimension or a pointer to an array."""
+    """A word of an argument struct: a dimension or a pointer to an array, with `room` for the largest
+    it can become."""
 
     name: str
     array: Array | None
     written: bool
+    room: tuple[Dim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,8 @@ class Entry:
         arrays = [*((a, False) for a in p.inputs), *((a, True) for a in p.outputs)]
         names = unique([*(as_sym(d).name for d in p.dims), *(a.name for a, _ in arrays)])
         kinds: list[tuple[Array | None, bool]] = [*((None, False) for _ in p.dims), *arrays]
-        return tuple(Field(n, a, w) for n, (a, w) in zip(names, kinds))
+        return tuple(Field(n, a, w, () if a is None else p.largest(a))
+                     for n, (a, w) in zip(names, kinds))  # fmt: skip
 
     @property
     def frame_words(self) -> int:

@@ -99,10 +99,10 @@ def _need(g: Glue, e: Entry) -> None:
     """
     p = e.program
     r = g.begin("i64", f"{e.name}.need", "ptr %dims")
-    ex = dims_of(r, e, "%dims")
+    ex = dims_of(r, p.dims, "%dims")
     required = [q.dim for q in p.requires]
     sizes: list[Dim] = [p.arena_bytes, *required]
-    sizes += [product(a.shape) * a.dtype.itemsize for a in (*p.inputs, *p.outputs)]
+    sizes += [product(p.largest(a)) * a.dtype.itemsize for a in (*p.inputs, *p.outputs)]
     for d in sizes:
         if isinstance(d, DimExpr):
             limit = constant(float(LARGEST), float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..dims import as_sym
+from ..dims import DimExpr, as_sym
 from ..dtypes import DType
 from .expressions import Expressions
 from .glue import Glue, user_line
@@ -109,10 +109,10 @@ def _last_error(g: Glue) -> None:
 # --- failures inside kernels ----------------------------------------------------------------------
 
 
-def dims_of(r: Routine, entry: Entry, base: str) -> Expressions:
-    """The entry's dimensions as symbols, from consecutive words at `base`."""
+def dims_of(r: Routine, dims: tuple[DimExpr, ...], base: str) -> Expressions:
+    """Dimensions as symbols, from consecutive words at `base`."""
     ex = Expressions(r, {})
-    for k, d in enumerate(entry.program.dims):
+    for k, d in enumerate(dims):
         symbol = as_sym(d)
         ex.values[symbol], ex.level[symbol] = r.load("i64", base, 8 * k), 0
     return ex
@@ -130,12 +130,12 @@ def _shape(g: Glue, e: Entry) -> None:
     g.table(f"{e.name}.sites", rows)
     r = g.begin("i64", f"{e.name}.shape", "ptr %frame", "i64 %site", "ptr %out")
     arguments = len(p.inputs) + len(p.outputs)
-    ex = dims_of(r, e, r.at("%frame", ARGUMENTS + 8 * arguments))
+    ex = dims_of(r, (*p.dims, *p.computed), r.at("%frame", ARGUMENTS + 8 * arguments))
     for k, s in enumerate(p.sites):
         with r.when(r.test("eq", "i64", "%site", k)):
-            for axis, d in enumerate(s.shape):
+            for axis, d in enumerate(s.elements):
                 r.store("i64", ex.dim(d), "%out", 8 * axis)
-            r.ret("i64", len(s.shape))
+            r.ret("i64", len(s.elements))
     r.ret("i64", 0)
     g.end(r)
 
@@ -162,12 +162,14 @@ def _explain(g: Glue) -> None:
     strings = f"@{g.prefix}.strings"
     g.set(r, "i64", "used", 0)
     _put_text(g, r, r.at(strings, r.word(row, 1)))
-    _put_text(g, r, g.text(" at element ["))
+    with r.when(r.test("ne", "i64", rank, 0)):
+        _put_text(g, r, g.text(" at element ["))
     with r.each(rank) as k:
         with r.when(r.test("ne", "i64", k, 0)):
             _put_text(g, r, g.text(", "))
         g.call(r, "void", "put_number", "ptr %c", f"i64 {r.word(places, k)}")
-    _put_text(g, r, g.text("]"))
+    with r.when(r.test("ne", "i64", rank, 0)):
+        _put_text(g, r, g.text("]"))
     _put_text(g, r, r.at(strings, r.word(row, 2)))
     r.ret("i32", r.emit(f"trunc i64 {r.word(row, 0)} to i32"))
     g.end(r)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import InternalError
 from .kernel.ir import Kernel
-from .kernel.program import Array, Copy, Phase, Program, Repeat, Report, Slot, Step
+from .kernel.program import Array, Copy, Measure, Phase, Program, Repeat, Report, Slot, Step
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _steps(steps: tuple[Step, ...], slot: Callable[[Slot], Slot],
             out.append(_phase(s, slot, names))
         elif isinstance(s, Copy):
             out.append(replace(s, to=slot(s.to), source=slot(s.source)))
+        elif isinstance(s, Measure):
+            out.append(replace(s, source=slot(s.source)))
         elif isinstance(s, Report):
             out.append(replace(s, slot=slot(s.slot)))
         elif isinstance(s, Repeat):

@@ -22,6 +22,7 @@ from .kernel.frame import (
     ARGUMENTS,
     CONSTANTS,
     HOST,
+    INDEX_BITS,
     NO_ERROR,
     PARALLEL_FOR,
     PREPARED,
@@ -34,6 +35,7 @@ from .kernel.program import (
     Branch,
     Copy,
     Launch,
+    Measure,
     Phase,
     Program,
     Repeat,
@@ -169,6 +171,8 @@ class _Entry:
                 may_have_failed = self.can_fail
             elif isinstance(s, Copy):
                 self.copy(text, ex, s)
+            elif isinstance(s, Measure):
+                self.measure(text, ex, s)
             elif isinstance(s, Report):
                 self.report(text, ex, s)
             elif isinstance(s, Repeat):
@@ -242,6 +246,27 @@ class _Entry:
         text.line(f"call void @llvm.memmove.p0.p0.i64(ptr {a}, ptr {b}, i64 {ex.dim(s.bytes)}, "
                   "i1 false)")  # fmt: skip
         self.declarations.add("declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+
+    def measure(self, text: FunctionText, ex: Expressions, s: Measure) -> None:
+        """Puts a size into the frame for all to read, or fails."""
+        n = text.emit(f"load i64, ptr {self.address(text, ex, s.source)}, align 8")
+        most = text.emit(f"icmp ugt i64 {n}, {ex.dim(s.most)}")  # so are those below 0
+        self.fail_if(text, most, s.site, n)
+        self.word(text, "%frame", self.frame_place[as_sym(s.symbol)] // 8, n)
+        ex.values[as_sym(s.symbol)] = n
+        for d, site in s.requires:
+            self.fail_if(text, text.emit(f"icmp slt i64 {ex.dim(d)}, 0"), site, "0")
+
+    def fail_if(self, text: FunctionText, bad: str, site: int, index: str) -> None:
+        """Leaves with an error where `bad`."""
+        fail, go = text.new_label("fail"), text.new_label("go")
+        text.line(f"br i1 {bad}, label %{fail}, label %{go}")
+        text.start_block(fail)
+        low = text.emit(f"and i64 {index}, {(1 << INDEX_BITS) - 1}")
+        word = text.emit(f"or i64 {low}, {site << INDEX_BITS}")
+        text.line(f"store i64 {word}, ptr %frame, align 8")
+        text.line("ret i32 1")
+        text.start_block(go)
 
     def report(self, text: FunctionText, ex: Expressions, s: Report) -> None:
         """Hands a value to the host, if there is one that wants it."""

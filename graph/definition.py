@@ -328,7 +328,11 @@ def input(name: str, shape: Any, dtype: Any = float32) -> Value:
     """A value fed at each run. Dimensions may be names: `("batch", 1, 28, 28)`."""
     graph = current_graph()
     graph.check_name(name)
-    value = graph.node(Input(name, as_dtype(dtype), new_shape(shape)), ()).outputs[0]
+    dims = new_shape(shape)
+    for s in sorted({s.name for d in dims for s in free_symbols(d)} & graph.sizes.keys()):
+        raise ShapeError(f'input "{name}": a run computes dimension {s}, no input can have it',
+                         "give the dimension another name")  # fmt: skip
+    value = graph.node(Input(name, as_dtype(dtype), dims), ()).outputs[0]
     graph.set_name(value, name)
     graph.inputs[name] = value
     return value

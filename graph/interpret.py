@@ -7,18 +7,20 @@ their expansion, ops that hold functions by their `interpret`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..dims import Dim, DimExpr, Sym, as_sym, coefficient, evaluate, free_symbols, substitute
+from ..algorithm import Requirement
+from ..dims import Dim, DimExpr, Sym, coefficient, evaluate, free_symbols, substitute
 from ..dims import show as show_dim
+from ..dims_limits import size_problem
 from ..dtypes import Array, as_dtype
-from ..errors import UNKNOWN, FeedError, GraphError, InternalError
+from ..errors import UNKNOWN, FeedError, GraphError, InternalError, RunError
 from .definition import Graph
-from .ir import Function, Node, Shape, TensorType, Value
+from .ir import Binding, Function, Node, Shape, TensorType, Value
 from .ops.base import Op
 from .ops.source import Input, Variable
 from .printer import every_node
@@ -41,8 +43,9 @@ def run(
     dims = bind(function, feeds)
     _check_variables(function, variables)
     held = {v: np.asarray(feeds[_input(v).input_name]) for v in function.inputs}
+    later = [r for r in requirements(function) if not told(r, dims)]
     with np.errstate(all="ignore"):
-        values = _Run(dims, variables).evaluate(function, held)
+        values = _Run(dims, variables, later).evaluate(function, held)
     outputs = {name: values[v] for name, v in function.outputs}
     return outputs, {_variable(var).variable_name: values[new] for var, new in function.updates}
 
@@ -84,10 +87,17 @@ def bind(function: Function, feeds: Mapping[str, Any]) -> dict[str, int]:
             shapes.append((name, v.shape, array.shape))
     dims = _solve(shapes, problems)
     if not problems:
-        problems += [p for r in requirements(function) if (p := r.violation(dims))]
+        problems += [
+            p for r in requirements(function) if told(r, dims) and (p := r.violation(dims))
+        ]
     if problems:
         raise FeedError(f"feeds do not fit graph {function.name}", *problems)
     return dims
+
+
+def told(requirement: Requirement, dims: Collection[str]) -> bool:
+    """Whether all dimensions of a requirement are known."""
+    return all(s.name in dims for s in free_symbols(requirement.dim))
 
 
 def _solve(
@@ -162,8 +172,10 @@ def _variable(v: Value) -> Variable:
 class _Run:
     """One evaluation: the dimensions and variables that a function and those it holds share."""
 
-    def __init__(self, dims: dict[str, int], variables: Mapping[str, Array]) -> None:
+    def __init__(self, dims: dict[str, int], variables: Mapping[str, Array],
+                 later: Sequence[Requirement] = ()) -> None:  # fmt: skip
         self.dims, self.variables = dims, variables
+        self.later = later  # what sizes that the run computes must satisfy
 
     def evaluate(self, function: Function, held: Mapping[Value, Array]) -> dict[Value, Array]:
         """Every value of `function`, given those of its inputs."""
@@ -177,6 +189,8 @@ class _Run:
         return values
 
     def apply(self, node: Node, xs: Sequence[Array]) -> Sequence[Any]:
+        for b in node.op.bindings():
+            self.learn(node, b, int(xs[b.operand]))
         op = specialise(node.op, self.dims)
         if isinstance(op, Variable):
             return (self.variables[op.variable_name],)
@@ -187,6 +201,18 @@ class _Run:
         if op.has("expand"):
             return self.expanded(op, xs)
         raise InternalError(f"{op.name} has neither a reference nor an expansion")
+
+    def learn(self, node: Node, b: Binding, n: int) -> None:
+        """Takes note of a size. RunError where it cannot be."""
+        most = evaluate(b.most, self.dims)
+        if not 0 <= n <= most:
+            raise RunError(size_problem(node.op.name, b.name, n, most), str(node.loc))
+        self.dims[b.name] = n
+        for r in self.later:
+            if b.name in {s.name for s in free_symbols(r.dim)} and told(r, self.dims):
+                problem = r.violation(self.dims)
+                if problem:
+                    raise RunError(problem)
 
     def __call__(self, function: Function, *xs: Array) -> tuple[Array, ...]:
         """The results of a function that an op holds."""
@@ -211,14 +237,8 @@ class _Run:
         return self(Function(op.name, inputs, named), *xs)
 
     def checked(self, node: Node, type: TensorType, result: Any) -> Array:
-        """What a reference returned, which must be of the node's type. Sizes that depend on data
-        are learned here."""
+        """What a reference returned, which must be of the node's type."""
         array: Array = np.asarray(result)
-        if array.ndim == type.ndim:
-            for d, n in zip(type.shape, array.shape):
-                for s in free_symbols(d):
-                    if s.name not in self.dims:
-                        self.dims[as_sym(d).name] = n
         shape = _numbers(type.shape, self.dims)
         if array.shape != shape or array.dtype != type.dtype.numpy:
             raise InternalError(f"the reference of {node!r} gave {array.dtype}{list(array.shape)}, "

@@ -15,7 +15,7 @@ from itertools import takewhile
 from math import copysign
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..dims import Dim, Sym, ceildiv, free_symbols, product, show
+from ..dims import Dim, DimExpr, Sym, as_sym, ceildiv, free_symbols, product, show
 from ..dtypes import DType
 from ..errors import UNKNOWN, GraphError, InternalError, Loc, ShapeError, UserError, user_frame
 
@@ -246,6 +246,34 @@ class Value:
         return f"<{label}: {self.type}>"
 
 
+@dataclass(frozen=True)
+class Binding:
+    """What an op says of a dimension: the symbol `dim` is operand number `operand` in this run, an
+    int64 scalar from 0 to `most`."""
+
+    dim: DimExpr
+    operand: int
+    most: Dim
+
+    @property
+    def name(self) -> str:
+        return as_sym(self.dim).name
+
+
+@dataclass(frozen=True)
+class Size:
+    """A dimension that a run computes: `value`, an int64 scalar, which is `most` at most. No symbol
+    in `most` is computed by a run."""
+
+    dim: DimExpr
+    value: Value
+    most: Dim
+
+    @property
+    def name(self) -> str:
+        return as_sym(self.dim).name
+
+
 # The shared vocabulary for graph values, filled by the op modules: name -> function.
 CALLS: dict[str, Callable[..., Any]] = {}
 
@@ -264,6 +292,7 @@ class Interner:
     def __init__(self) -> None:
         self._nodes: dict[tuple[Any, ...], Node] = {}
         self.names_of: dict[Value, str] = {}
+        self.sizes: dict[str, Size] = {}  # dimensions that runs compute, by name
         self.layer_path = ""
         self.fixed_loc: Loc | None = None  # passes: what they build stands where the original did
         self.origin: Loc | None = None  # readers of files: the place in the file
@@ -301,12 +330,30 @@ class Interner:
                     raise ShapeError(f"the result would be {t}: more than 2**62 bytes")
         except UserError as e:
             raise _located(e, op, inputs, loc) from None
+        if inputs and self.sizes and (untold := self.untold(op, inputs, types)):
+            return self.node(op, (CALLS["__told__"](inputs[0], untold), *inputs[1:]), loc, layout)
         if layout is not None:
             types = (replace(types[0], layout=layout),)
         self._serial += 1
         made = Node(self, op, inputs, types, loc, self._serial)
         self._nodes[key] = made
+        for b in op.bindings():
+            self.sizes[b.name] = Size(b.dim, inputs[b.operand], b.most)
         return made
+
+    def untold(
+        self, op: Op, inputs: tuple[Value, ...], types: tuple[TensorType, ...]
+    ) -> list[Size]:
+        """The sizes computed by a run that a result has and no operand: nothing would say that they
+        must be there first."""
+        names = {
+            s.name for t in types for d in t.shape for s in free_symbols(d)
+        } & self.sizes.keys()
+        names -= {b.name for b in op.bindings()}
+        for v in inputs if names else ():
+            names -= {s.name for d in v.shape for s in free_symbols(d)}
+            names -= {b.name for b in v.node.op.bindings()}
+        return [self.sizes[name] for name in sorted(names)]
 
     def mark(self) -> int:
         """A number for this moment: nodes made later have higher serials."""
@@ -337,6 +384,7 @@ class Interner:
                 self._nodes[key] = node
         for v in gone:
             self.names_of.pop(v, None)
+        self.sizes = {k: s for k, s in self.sizes.items() if s.value not in gone}
         return gone
 
 
@@ -385,6 +433,12 @@ class Function:
     outputs: tuple[tuple[str, Value], ...]
     updates: tuple[tuple[Value, Value], ...] = ()
     effects: tuple[Value, ...] = ()  # values computed for what they check or print
+
+    @property
+    def interner(self) -> Interner:
+        """What makes the nodes of the function; a new one for a function without any."""
+        roots = self.roots()
+        return roots[0].node.owner if roots else Interner()
 
     def roots(self) -> tuple[Value, ...]:
         """Everything that must be computed."""

@@ -105,7 +105,7 @@ class Applied(Pattern):
     once: bool = False
 
 
-_REPEATS = ("broadcast_to", "reshape")  # ops that leave a repeated number a repeated number
+_REPEATS = ("broadcast_to", "reshape", "prefix")  # they leave a repeated number one
 
 
 @dataclass

@@ -89,7 +89,10 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        if n.op.name in KERNELS or self.reading.stays(n):
+        told = any(
+            v in self.reading.told for v in n.outputs
+        )  # read before who needs it is launched
+        if n.op.name in KERNELS or self.reading.stays(n) or told:
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
         reduces = self.reading.compute(n).combine is not None
@@ -182,8 +185,9 @@ class Fuse:
         return True
 
     def fits_into(self, other: Group, g: Group) -> bool:
-        """Whether a pointwise group has the elements of `g`, needs nothing `g` has to wait for, and
-        nobody waits for what it makes before `g` is done."""
+        """Whether a pointwise group has the elements of `g`, which reads none of its at other
+        elements, needs nothing `g` has to wait for, and nobody waits for what it makes before `g` is
+        done."""
         a, b = other.anchor.outputs[0], g.anchor.outputs[0]
         if other.reduces or other.special or a.shape != b.shape or a.type.layout != b.type.layout:
             return False
@@ -198,7 +202,7 @@ class Fuse:
                 readers = (self.group_of.get(u) for u in self.reading.final_users(v))
                 if any(r is not None and r is not other and r is not g for r in readers):
                     return False
-        return True
+        return all(self.reads_in_place(m, other) for m in g.nodes)
 
     def merge(self, other: Group, g: Group) -> None:
         """Moves the nodes of `other` to `g`."""
@@ -306,7 +310,7 @@ class Fuse:
 
     def rebuild(self, order: list[Node]) -> Function:
         """The function with one Fused node per group."""
-        interner = self.function.roots()[0].node.owner if self.function.roots() else Interner()
+        interner = self.function.interner
         new: dict[Value, Value] = {}
         for n in order:
             if self.reading.is_source(n):

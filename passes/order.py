@@ -73,7 +73,8 @@ def _sorted(jobs: list[Job], before: list[set[int]], first: dict[int, Any]) -> l
 def phased(jobs: list[Job], target: Target, commits: Callable[[Work], bool]) -> list[Group]:
     """What happens between two barriers: kernels too small for two threads follow one another
     without any; every other kernel stands alone, and so does a loop or a branch. Failures show at
-    barriers, so a kernel that stores into a variable does not follow one that can fail without."""
+    barriers, so a kernel that stores into a variable does not follow one that can fail without.
+    Launches with a size among their dimensions do not follow the kernel that computes it."""
     out: list[Group] = []
     for w in jobs:
         if isinstance(w, Held):
@@ -81,7 +82,7 @@ def phased(jobs: list[Job], target: Target, commits: Callable[[Work], bool]) -> 
             continue
         single = parts([w], target) == 1
         last = out[-1] if out else None
-        if isinstance(last, list) and single and parts(last, target) == 1:
+        if isinstance(last, list) and single and parts(last, target) == 1 and not last[-1].tells:
             if not (commits(w) and any(before.fails for before in last)):
                 last.append(w)
                 continue

@@ -9,11 +9,14 @@ over an operand that nobody reads afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ..algorithm import Requirement
 from ..codegen.kernel import program as p
 from ..codegen.kernel.program import Array, Copy, Launch, Phase, Program, Report, Site, Slot
-from ..dims import Dim, DimExpr, free_symbols
+from ..dims import Dim, DimExpr, as_sym, free_symbols
+from ..dims_limits import most_of
 from ..errors import InternalError, Loc
 from ..graph.ir import Function, Node, Value
 from ..graph.ops.effects import Print
@@ -24,7 +27,7 @@ from .arena import ALIGN, Area, aligned, packed
 from .course import Course, Lives, Nest, Piece, course
 from .order import ordered
 from .place import Cell, Home, Places, Transfer
-from .work import Block, Held, Job, Scratch, Work, overwrites, parts
+from .work import Block, Held, Job, Scratch, Told, Work, overwrites, parts
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Plan:
     prepared: frozenset[Node]  # nodes computed once per change of variables
     target: Target
     reuse: bool = True  # False: nothing shares memory (the oracle's plan)
+    requires: tuple[Requirement, ...] = ()  # of the function's dimensions
+    told: int = 0  # how many of its last outputs are sizes of the others
 
 
 def plan(given: Plan) -> Program:
@@ -51,6 +56,11 @@ class _Planner:
         self.constants: list[str] = []
         self.sites: list[Site] = []
         self.late: list[tuple[Value, Value]] = []  # updates that are copied at the end
+        symbols = {s for v in self.function.inputs for d in v.shape for s in free_symbols(d)}
+        self.dims = {s.name: DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name)}
+        self.limits = {as_sym(t.symbol).name: t.most for t in given.block.all_told()}
+        self.measured: dict[str, DimExpr] = {}  # symbols that the run computes, so far
+        self.later = [r for r in given.requires if not self.is_known(r.dim)]
 
     def run(self) -> Program:
         fn, target = self.function, self.given.target
@@ -59,7 +69,9 @@ class _Planner:
                    if isinstance(w, Work) and w.node in self.given.prepared]  # fmt: skip
         done = set(prepare)
         jobs = [job for job in self.given.block.jobs if job not in done]
-        block = in_order(Block(fn, jobs), {new: var for var, new in fn.updates})
+        block = in_order(
+            Block(fn, jobs, self.given.block.told), {new: var for var, new in fn.updates}
+        )
         prepared_bytes = self.place_prepared(prepare)
         self.places = Places(block)
         self.bind_outputs(block.jobs)
@@ -67,13 +79,14 @@ class _Planner:
         arena, peak = self.place_arena(whole)
         prepare_phases = tuple(self.phase([w]) for w in prepare)
         body = (*self.steps(whole), *self.commit())
+        requires = tuple(
+            r for r in self.given.requires if all(s.name in self.dims for s in free_symbols(r.dim))
+        )
         kernels = {w.kernel.name: w.kernel for w in self.given.block.works()}
-        symbols = {s for v in fn.inputs for d in v.shape for s in free_symbols(d)}
-        dims = tuple(DimExpr((((s,), 1),)) for s in sorted(symbols, key=lambda s: s.name))
         used = sorted({self.variables.index(v) for w in prepare for v in w.reads
                        if isinstance(v.node.op, Variable)})  # fmt: skip
         return Program(
-            name=fn.name, dims=dims,
+            name=fn.name, dims=tuple(self.dims.values()),
             inputs=tuple(Array(_name(v), v.dtype, v.shape) for v in fn.inputs),
             outputs=tuple(Array(name, v.dtype, v.shape) for name, v in fn.outputs),
             variables=tuple(Array(_name(v), v.dtype, v.shape) for v in self.variables),
@@ -81,7 +94,8 @@ class _Planner:
             constants=tuple(self.constants), kernels=tuple(kernels.values()),
             prepare=prepare_phases, body=body, prepared_bytes=prepared_bytes,
             prepared_from=tuple(used), arena_bytes=arena, sites=tuple(self.sites),
-            peak_bytes=peak, computed=self.places.counters(),
+            peak_bytes=peak, requires=requires, told=self.given.told,
+            computed=(*self.places.counters(), *self.measured.values()),
         )  # fmt: skip
 
     # --- memory with a fixed place ----------------------------------------------------------
@@ -184,7 +198,8 @@ class _Planner:
             if home in lives.of:
                 lives.of[home].touch(whole.last, whole.last)
         for c in whole.courses():
-            for v, _, _ in printed(c.block.function):
+            read = [v for v, _, _ in printed(c.block.function)] + [t.value for t in c.block.told]
+            for v in read:
                 home, _ = self.places.of(v)
                 if home in lives.of:  # read when its step is over
                     life = lives.of[home]
@@ -227,7 +242,11 @@ class _Planner:
             if isinstance(home, Cell) and home not in self.slots:
                 area[home] = self.area(home, lives)
         found = list({id(a): a for a in area.values()}.values())
-        found += [Area([own], aligned(own.size), at, at) for w, at in works for own in w.scratch]
+        found += [
+            Area([own], aligned(self.largest(own.size)), at, at)
+            for w, at in works
+            for own in w.scratch
+        ]
         if not self.given.reuse:
             for a in found:
                 a.first, a.last = 0, whole.last
@@ -235,7 +254,7 @@ class _Planner:
 
     def area(self, home: Home, lives: Lives) -> Area:
         size = home.type.nbytes if isinstance(home, Value) else home.size * home.count
-        return Area([home], aligned(size), lives.of[home].first, lives.of[home].last)
+        return Area([home], aligned(self.largest(size)), lives.of[home].first, lives.of[home].last)
 
     # --- steps ------------------------------------------------------------------------------
 
@@ -246,11 +265,13 @@ class _Planner:
 
     def steps(self, c: Course) -> list[p.Step]:
         """What a block does."""
+        told = c.block.told
         shown = [(v, Report(self.slot(v), Array(op.message, v.dtype, v.shape), loc))
                  for v, op, loc in printed(c.block.function)]  # fmt: skip
         made = {v for job in c.block.jobs for v in job.writes}
         ends = self.places.ends[c.block]
-        out: list[p.Step] = [*self.copies(ends.first), *(r for v, r in shown if v not in made)]
+        out: list[p.Step] = [*self.copies(ends.first), *(r for v, r in shown if v not in made),
+                             *self.measures(t for t in told if t.value not in made)]  # fmt: skip
         for s in c.steps:
             if isinstance(s, Piece):
                 out.append(self.phase(s.works))
@@ -259,7 +280,31 @@ class _Planner:
                 out += self.nest(s)
                 made = set(s.held.writes)
             out += [r for v, r in shown if v in made]
+            out += self.measures(t for t in told if t.value in made)
         return [*out, *self.copies(ends.last)]
+
+    def measures(self, told: Iterable[Told]) -> list[p.Step]:
+        """Sizes that are known from here on, and what is required of them."""
+        out: list[p.Step] = []
+        for t in told:
+            name = as_sym(t.symbol).name
+            self.measured.setdefault(name, t.symbol)
+            self.sites.append(t.site)
+            site, required = len(self.sites) - 1, []
+            for r in [r for r in self.later if self.is_known(r.dim)]:
+                self.later.remove(r)
+                self.sites.append(Site("require", r.loc, r.text, (r.dim,)))
+                required.append((r.dim, len(self.sites) - 1))
+            out.append(p.Measure(t.symbol, self.slot(t.value), t.most, site, tuple(required)))
+        return out
+
+    def is_known(self, d: Dim) -> bool:
+        """Whether all symbols of a dimension are given or computed by now."""
+        return all(s.name in self.dims or s.name in self.measured for s in free_symbols(d))
+
+    def largest(self, size: Dim) -> Dim:
+        """A size for any sizes that the run computes."""
+        return most_of(size, self.limits)
 
     def copies(self, transfers: list[Transfer]) -> list[Copy]:
         return [Copy(self.slot(*t.to), self.slot(t.source), t.source.type.nbytes)
@@ -296,7 +341,7 @@ def in_order(block: Block, updated: dict[Value, Value]) -> Block:
         if isinstance(job, Held):
             job = replace(job, blocks=tuple(in_order(b, {}) for b in job.blocks))
         jobs.append(job)
-    return Block(block.function, jobs)
+    return Block(block.function, jobs, block.told)
 
 
 def printed(function: Function) -> list[tuple[Value, Print, Loc]]:

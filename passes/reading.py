@@ -16,11 +16,19 @@ from ..graph.ops.control import Control
 from ..graph.ops.effects import EnsureShape
 from ..graph.ops.linalg import Matmul
 from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice, Transpose
+from ..graph.ops.sizes import Prefix
 from ..graph.ops.source import Constant, Input, Variable
 from .special import KERNELS
 
 _SOURCES = (Input, Variable)
-READ_THROUGH = (Reshape, BroadcastTo, Slice, SizeOf, EnsureShape)  # never computed by themselves
+READ_THROUGH = (
+    Reshape,
+    BroadcastTo,
+    Slice,
+    Prefix,
+    SizeOf,
+    EnsureShape,
+)  # never computed by themselves
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class Reading:
 
     def __init__(self, function: Function) -> None:
         self.nodes = function.nodes()
-        self.kept: set[Value] = set(function.roots())
+        self.told = {n.inputs[b.operand] for n in self.nodes for b in n.op.bindings()}
+        self.kept: set[Value] = {*function.roots(), *self.told}  # what lies in memory
         self.users: dict[Value, list[Node]] = {}
         self._computes: dict[Node, Compute] = {}
         self.looked_up: set[Value] = {v for n in self.nodes for v in self._looks_up(n)}

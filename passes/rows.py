@@ -53,7 +53,7 @@ class RowGroups:
     def run(self) -> None:
         self._claim()
         for n in list(self.order):
-            if n in self.group_of:
+            if n in self.group_of or self.reading.told.intersection(n.outputs):
                 continue
             d = row_domain(n)
             if d is not None:
@@ -230,7 +230,12 @@ class _Growth:
         """What about a node itself keeps it from being a member."""
         if n in self.groups.group_of:
             return "it belongs to other rows"
-        if n.op.name in KERNELS or len(n.outputs) != 1 or self.reading.stays(n):
+        if (
+            n.op.name in KERNELS
+            or len(n.outputs) != 1
+            or self.reading.stays(n)
+            or (n.outputs[0] in self.reading.told)
+        ):
             return "it has a kernel of its own"
         if (n in self.groups.steady) != (self.seed in self.groups.steady):
             return "not both need be computed at every run"

@@ -14,6 +14,7 @@ from . import (
     special_sampling,
     special_scatter,
     special_search,
+    special_sizes,
     special_sort,
 )
 from .special_parts import Maker
@@ -27,6 +28,7 @@ KERNELS: dict[str, Maker] = {
     "scatter_elements": special_scatter.scatter_elements,
     "scatter_nd": special_scatter.scatter_nd,
     "spread_at": special_sampling.spread_at,
+    "nonzero": special_sizes.nonzero,
     "row_order": special_rows.row_order,
     "searchsorted": special_search.searchsorted,
     "selected_boxes": special_nms.selected_boxes,

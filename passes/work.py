@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ..algorithm import Expr, Load, walk
 from ..codegen.kernel.ir import Kernel
 from ..codegen.kernel.program import Site
-from ..dims import Dim, maximum, minimum
+from ..dims import Dim, DimExpr, maximum, minimum
 from ..errors import Loc
 from ..graph.ir import Function, Node, Value
 from ..graph.ops.control import Control
@@ -28,6 +28,16 @@ class Scratch:
     """Memory of a kernel's own, in bytes; undefined when the kernel begins."""
 
     size: Dim
+
+
+@dataclass(frozen=True)
+class Told:
+    """A dimension that is `value`, an int64 scalar, once that is computed: `most` at most."""
+
+    symbol: DimExpr
+    value: Value
+    most: Dim
+    site: Site
 
 
 @dataclass(eq=False)
@@ -47,10 +57,11 @@ class Work:
     locs: tuple[Loc, ...]
     order: int = 0
     scratch: tuple[Scratch, ...] = ()
+    tells: bool = False  # whether it computes a size, which is checked after it
 
     @property
     def fails(self) -> bool:
-        return bool(self.sites)
+        return bool(self.sites) or self.tells
 
 
 @dataclass(eq=False)
@@ -69,7 +80,8 @@ class Held:
 
     @property
     def fails(self) -> bool:
-        return any(job.fails for b in self.blocks for job in b.jobs)
+        return any(job.fails for b in self.blocks for job in b.jobs) or any(
+            b.told for b in self.blocks)  # fmt: skip
 
 
 Job: TypeAlias = Work | Held
@@ -77,10 +89,12 @@ Job: TypeAlias = Work | Held
 
 @dataclass(eq=False)
 class Block:
-    """A function to plan, and what there is to do in it, after what it depends on."""
+    """A function to plan, and what there is to do in it, after what it depends on; the sizes that
+    become known in it."""
 
     function: Function
     jobs: list[Job]
+    told: tuple[Told, ...] = ()
 
     def works(self) -> Iterator[Work]:
         """All kernels to launch, those of held functions too."""
@@ -90,6 +104,14 @@ class Block:
             else:
                 for b in job.blocks:
                     yield from b.works()
+
+    def all_told(self) -> Iterator[Told]:
+        """The sizes that become known in the function and in all that it holds."""
+        yield from self.told
+        for job in self.jobs:
+            if isinstance(job, Held):
+                for b in job.blocks:
+                    yield from b.all_told()
 
     def functions(self) -> Iterator[Function]:
         """The function and all that it holds."""

@@ -6,10 +6,12 @@ Sessions and loaded libraries check alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from ..codegen.kernel.frame import TOLD
 from ..dims import evaluate, free_symbols, show
 from ..dtypes import Array
 from ..errors import DTypeError, FeedError, RunError, UserError
@@ -56,11 +58,16 @@ def checked(m: Manifest, inputs: Sequence[Any], places: Sequence[str] = ()
 
 def results(m: Manifest, dims: dict[str, int],
             outputs: Sequence[Array | None] | None = None) -> list[Array]:  # fmt: skip
-    """Memory for the outputs: the caller's where given and fitting. FeedError otherwise."""
+    """Memory for the outputs, as large as they can become: the caller's where given and fitting.
+    FeedError otherwise."""
     out: list[Array] = []
+    room = m.room(dims)
     for k, a in enumerate(m.outputs):
-        shape = tuple(evaluate(d, dims) for d in a.shape)
-        given = outputs[k] if outputs else None
+        shape = tuple(evaluate(d, room) for d in a.shape)
+        given = outputs[k] if outputs and k < len(m.results) else None
+        if given is not None and any(s.name not in dims for d in a.shape for s in free_symbols(d)):
+            raise FeedError(f'"{a.name}" is {_shown(a)}: how large it is the run finds out',
+                            "leave its memory to the session")  # fmt: skip
         if given is None:
             try:
                 out.append(np.empty(shape, a.dtype.numpy))
@@ -72,11 +79,24 @@ def results(m: Manifest, dims: dict[str, int],
                 and given.dtype == a.dtype.numpy and given.flags.c_contiguous
                 and given.flags.writeable)  # fmt: skip
         if not fits:
-            which = "out" if len(m.outputs) == 1 else f"result {k} of out"
+            which = "out" if len(m.results) == 1 else f"result {k} of out"
             raise FeedError(f"{which} must be a writable, contiguous {a.dtype} array of shape "
                             f"{list(shape)}")  # fmt: skip
         out.append(given)
     return out
+
+
+def trimmed(m: Manifest, dims: dict[str, int], outs: list[Array]) -> list[Array]:
+    """The results of a run in their true sizes. `dims` gets the sizes that came with them."""
+    if not m.told:
+        return outs
+    for a, n in zip(m.outputs[len(m.results) :], outs[len(m.results) :]):
+        dims[a.name.removeprefix(TOLD)] = int(n)
+    made = []
+    for a, out in zip(m.results, outs):
+        shape = tuple(evaluate(d, dims) for d in a.shape)
+        made.append(out if out.shape == shape else out.reshape(-1)[: prod(shape)].reshape(shape))
+    return made
 
 
 def overlap(inputs: Sequence[Array], given: Sequence[Array | None]) -> None:
@@ -116,6 +136,10 @@ def _as_array(a: Area, given: Any) -> Array:
     if lost.any():
         raise DTypeError(f'"{a.name}" takes {a.dtype}, which cannot hold {raw[lost].flat[0]}')
     return made
+
+
+def _shown(a: Area) -> str:
+    return f"{a.dtype}[{','.join(map(show, a.shape))}]"
 
 
 def _rank_problem(a: Area, given: Any, place: str) -> list[str]:

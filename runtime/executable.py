@@ -16,17 +16,19 @@ import numpy as np
 
 from ..codegen.kernel import frame as layout
 from ..codegen.pycall import MISMATCH
-from ..dims import evaluate
+from ..dims import evaluate, show
+from ..dims_limits import size_problem
 from ..dtypes import Array
 from ..errors import InternalError, RunError, UserError
 from . import cache, native
-from .arguments import checked, overlap, results
+from .arguments import checked, overlap, results, trimmed
 from .fastcall import ArgPlan, DimPlan, FastCall, supported
 from .manifest import Manifest, SiteInfo, plain_symbol
 from .state import State, aligned
 
 _empty = np.empty
 _HOST = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+UNCHANGED = "variables are as they were before the run"
 _MESSAGES = {
     "index": "index out of range",
     "zero_division": "integer division by zero",
@@ -177,13 +179,15 @@ class Executable:
             f.set(base + 8 * k, dims[s.name])
         try:
             self.enter(f, lambda: self._call(f.address), dims)
+            found = f.memory[base // 8 + len(m.symbols) :].tolist()
+            dims |= {s.name: n for s, n in zip(m.computed, found)}
         finally:
             self._free.append(f)
         if self.ran is not None:
             self.ran(dims)
         if self._fast is _not_yet or not self.static:
             self.enable_fast(dims)
-        return outs
+        return trimmed(m, dims, outs)
 
     def enter(self, f: Frame, call: Any, dims: dict[str, int]) -> None:
         """Runs `call` in its turn, values that depend on variables renewed."""
@@ -311,11 +315,12 @@ class Executable:
 
     def _fits_fast_call(self) -> bool:
         """Whether the native call can check and run this program: its dims are those of inputs,
-        with no requirements but bounds; and it prints nothing, as what fails is run again to learn
-        why."""
+        with no requirements but bounds; no result is smaller than its memory; and it prints nothing,
+        as what fails is run again to learn why."""
         m = self.manifest
         dims = [d for a in (*m.inputs, *m.outputs) for d in a.shape if not isinstance(d, int)]
-        return (supported() and not m.printed and not m.requires and all(plain_symbol(d) for d in dims)
+        return (supported() and not (m.printed or m.requires or m.told)
+                and all(plain_symbol(d) for d in dims)
                 and set(m.dim_sources.values()) == {s.name for s in m.symbols})  # fmt: skip
 
     # --- failures ---------------------------------------------------------------------------
@@ -331,6 +336,14 @@ class Executable:
 
 def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
     """An error with code, place and index, in words."""
+    if site.code == "size":
+        name, most = site.shape
+        n = index - (index >> (layout.INDEX_BITS - 1) << layout.INDEX_BITS)  # with its sign
+        return RunError(size_problem(site.text, show(name), n, evaluate(most, dims)), str(site.loc),
+                        UNCHANGED)  # fmt: skip
+    if site.code == "require":
+        return RunError(f"{site.text}: {show(site.shape[0])} must not be negative", str(site.loc),
+                        UNCHANGED)  # fmt: skip
     what = _MESSAGES.get(site.code, site.code)
     at: list[int] = []
     for d in reversed(site.shape):
@@ -341,7 +354,7 @@ def explain(site: SiteInfo, index: int, dims: dict[str, int]) -> UserError:
     named = {n for n in re.findall(r"[A-Za-z_]\w*", site.text) if n in dims}
     sizes = ", ".join(f"{n} = {dims[n]}" for n in sorted(named)) if site.code == "check" else ""
     return RunError(f"{site.text}: {what}{place}", str(site.loc), sizes and f"where {sizes}",
-                    "variables are as they were before the run")  # fmt: skip
+                    UNCHANGED)  # fmt: skip
 
 
 def _table(arrays: Sequence[Array]) -> Any:

@@ -31,7 +31,7 @@ from ..errors import (
     RunError,
 )
 from . import native
-from .arguments import checked, results
+from .arguments import checked, results, trimmed
 from .manifest import Area, Manifest
 from .state import State, aligned
 
@@ -98,9 +98,10 @@ class Library:
         else:
             with self._locks.reading(), self._reader() as context:
                 context.run(function, m, dims, arrays, outs)
+        outs = trimmed(m, dims, outs)
         if len(outs) == 1:
             return outs[0]
-        return {a.name: out for a, out in zip(m.outputs, outs)}
+        return {a.name: out for a, out in zip(m.results, outs)}
 
     @contextmanager
     def _reader(self) -> Iterator[_Context]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..algorithm import Requirement
-from ..dims import Dim, DimExpr, Sym, as_sym, show, sym, total
+from ..dims import Dim, DimExpr, Sym, as_sym, evaluate, show, sym, total
 from ..dims_text import parse
 from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..codegen.kernel.program import Array as ProgramArray
     from ..codegen.kernel.program import Launch, Program
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Manifest:
     printed: tuple[Printed, ...] = ()
     requires: tuple[Requirement, ...] = ()
     computed: tuple[Symbol, ...] = ()  # they follow `symbols` in the frame
+    limits: tuple[tuple[str, Dim], ...] = ()  # how large sizes become that a run computes
+    told: int = 0  # how many of the last outputs are sizes of the others
 
     @staticmethod
     def of(p: Program, made: Mapping[str, NumPyArray] | None = None) -> Manifest:
@@ -134,7 +136,7 @@ class Manifest:
             tuple(MadeConstant(d, as_dtype(a.dtype), a.shape, a.tobytes().hex())
                   for d, a in (made or {}).items()),
             tuple(Printed(areas((r.value,))[0], r.loc) for r in p.reports), p.requires,
-            symbols(p.computed),
+            symbols(p.computed), tuple(p.limits.items()), p.told,
         )  # fmt: skip
 
     @cached_property
@@ -142,6 +144,15 @@ class Manifest:
         """(input, axis) -> the symbol which that axis is."""
         return {(k, axis): name for k, a in enumerate(self.inputs)
                 for axis, d in enumerate(a.shape) if (name := plain_symbol(d))}  # fmt: skip
+
+    @property
+    def results(self) -> tuple[Area, ...]:
+        """The outputs that a user asked for."""
+        return self.outputs[: len(self.outputs) - self.told]
+
+    def room(self, dims: Mapping[str, int]) -> dict[str, int]:
+        """The dimensions of a run, and the largest values of those that it computes."""
+        return {**dims, **{name: evaluate(most, dims) for name, most in self.limits}}
 
     def text(self) -> str:
         """JSON."""
@@ -227,5 +238,6 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         printed=tuple(Printed(area(r["value"]), loc(r["loc"])) for r in raw["printed"]),
         requires=tuple(Requirement(dim(r["dim"]), str(r["text"]), loc(r["loc"]))
                        for r in raw["requires"]),
-        computed=computed,
+        computed=computed, limits=tuple((str(n), dim(d)) for n, d in raw["limits"]),
+        told=int(raw["told"]),
     )  # fmt: skip

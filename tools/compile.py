@@ -77,7 +77,8 @@ def command(args: Namespace) -> int:
 
 
 def figures(p: Program, dims: Mapping[str, int], reuses: bool = True) -> dict[str, str]:
-    """What a program costs, by label."""
+    """What a program costs, by label; sizes that a run computes count as the largest."""
+    dims = p.room(dims)
     moved = evaluate(total(x.bytes * n for x, n in counted(p.body)), dims)
     flops = evaluate(total(x.flops * n for x, n in counted(p.body)), dims)
     arena, peak = evaluate(p.arena_bytes, dims), evaluate(p.peak_bytes, dims)

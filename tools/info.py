@@ -62,7 +62,8 @@ def command(args: Namespace) -> int:
 
 
 def costs(function: Function, program: Program, dims: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Parameters, work and memory, by label."""
+    """Parameters, work and memory, by label; sizes that a run computes count as the largest."""
+    dims = program.room(dims)
     weights = [n.types[0] for n in function.nodes() if isinstance(n.op, Constant | Variable)]
     numbers = sum(prod(d for d in t.shape if isinstance(d, int)) for t in weights
                   if t.dtype.is_float or t.ndim > 0)  # fmt: skip

@@ -15,12 +15,13 @@ At run time all this comes in one native frame, see `frame`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ...algorithm import Requirement
-from ...dims import Dim, DimExpr, show
+from ...dims import Dim, DimExpr, as_sym, evaluate, show
+from ...dims_limits import most_of
 from ...dtypes import DType
 from ...errors import Loc
 from .ir import Kernel
@@ -58,12 +59,19 @@ class Array:
 
 @dataclass(frozen=True)
 class Site:
-    """What an error word stands for: a code, the place in the user's source, and a text."""
+    """What an error word stands for: a code, the place in the user's source, and a text. `shape` is
+    that of the elements that the index counts; for the code "size" it is the dimension and the
+    most it may be, the index being what it is; for "require", what must not be negative."""
 
     code: str
     loc: Loc
     text: str
     shape: tuple[Dim, ...] = ()
+
+    @property
+    def elements(self) -> tuple[Dim, ...]:
+        """The shape of the elements that the index counts."""
+        return () if self.code in ("size", "require") else self.shape
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,20 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A size that the run has computed, an int64 at `source`, is from here on that of `symbol`.
+
+    The run fails with `site` where it is not from 0 to `most`, and where a dimension expression of
+    `requires` is negative with it, with the site that goes with that."""
+
+    symbol: DimExpr
+    source: Slot
+    most: Dim
+    site: int
+    requires: tuple[tuple[Dim, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """A value for the host's eyes. The name of `value` is the text to show with it."""
 
@@ -138,7 +160,7 @@ class Branch:
     loc: Loc
 
 
-Step: TypeAlias = Phase | Copy | Report | Repeat | Branch
+Step: TypeAlias = Phase | Copy | Measure | Report | Repeat | Branch
 
 
 def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
@@ -187,6 +209,25 @@ class Program:
     peak_bytes: Dim = 0  # most bytes live at once: what no plan can go below
     requires: tuple[Requirement, ...] = ()  # of the dimensions, checked before anything runs
     computed: tuple[DimExpr, ...] = ()  # symbols that the run itself sets
+    told: int = 0  # how many of the last outputs are sizes of the others
+
+    @property
+    def limits(self) -> dict[str, Dim]:
+        """The largest value of each size that the run computes, by the symbol's name."""
+        return {as_sym(s.symbol).name: s.most for s in walk(self.body) if isinstance(s, Measure)}
+
+    def largest(self, a: Array) -> tuple[Dim, ...]:
+        """The shape of an output in the memory that the caller gives: its largest."""
+        return tuple(most_of(d, self.limits) for d in a.shape)
+
+    def room(self, dims: Mapping[str, int]) -> dict[str, int]:
+        """The dimensions of a run, and the largest values of those that it computes."""
+        return {**dims, **{name: evaluate(most, dims) for name, most in self.limits.items()}}
+
+    @property
+    def results(self) -> tuple[Array, ...]:
+        """The outputs that a user asked for."""
+        return self.outputs[: len(self.outputs) - self.told]
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -4,7 +4,8 @@
       memory arena 2048*batch peak 1536*batch prepared 0
       computed turn.0 in 0..=8
       input "x": f32[batch,784]
-      output "y0": f32[]
+      output "y0": f32[2,nonzero]
+      told "nonzero": i64[]
       variable "fc/kernel": f32[784,10] written
       constant 1f0c99a2
       require batch - 4 "slice: an index is out of range" @"net.py":11
@@ -21,6 +22,7 @@
         phase parts 1 { ... }
       } else {
       }
+      measure nonzero in arena[0] most 33 site 1 require nonzero - 2 site 2
       copy variable[0] = arena[64] bytes 31360
       report arena[128] "loss": f32[] @"net.py":14
     }
@@ -50,6 +52,7 @@ from .program import (
     Branch,
     Copy,
     Launch,
+    Measure,
     Phase,
     Program,
     Repeat,
@@ -81,7 +84,8 @@ def show_body(p: Program) -> str:
     if p.computed:
         out.append(f"  computed {_symbols(p.computed)}")
     out += [f"  input {_array(a)}" for a in p.inputs]
-    out += [f"  output {_array(a)}" for a in p.outputs]
+    out += [f"  output {_array(a)}" for a in p.results]
+    out += [f"  told {_array(a)}" for a in p.outputs[len(p.results) :]]
     out += [f"  variable {_array(a)}" + (" written" if k in p.written else "")
             for k, a in enumerate(p.variables)]  # fmt: skip
     out += [f'  constant "{digest}"' for digest in p.constants]
@@ -107,6 +111,10 @@ def _step(s: Step) -> list[str]:
         return _phase("phase", s)
     if isinstance(s, Copy):
         return [f"copy {s.to} = {s.source} bytes {show_dim(s.bytes)}"]
+    if isinstance(s, Measure):
+        required = "".join(f" require {show_dim(d)} site {site}" for d, site in s.requires)
+        return [f"measure {as_sym(s.symbol).name} in {s.source} most {show_dim(s.most)} site {s.site}"
+                f"{required}"]  # fmt: skip
     if isinstance(s, Report):
         return [f"report {s.slot} {_array(s.value)}{_loc(s.loc)}"]
     named = f"as {json.dumps(s.label)}{_loc(s.loc)} {{"
@@ -178,6 +186,7 @@ class _Reader(Reader):
         computed = self.listed(self.symbol) if self.skip("computed") else ()
         inputs = self.each("input", self.array)
         outputs = self.each("output", self.array)
+        told = self.each("told", self.array)
         written: list[int] = []
         variables: list[Array] = []
         while self.skip("variable"):
@@ -195,9 +204,9 @@ class _Reader(Reader):
         body = self.steps()
         if self.kinds[self.at] != "end":
             self.error(f"expected the end or a kernel, found {self.tokens[self.at]!r}")
-        made = Program(name, dims, inputs, outputs, tuple(variables), tuple(written), constants,
+        made = Program(name, dims, inputs, (*outputs, *told), tuple(variables), tuple(written), constants,
                        kernels, prepare, body, prepared, prepared_from, arena, sites, peak,
-                       requires, computed)  # fmt: skip
+                       requires, computed, len(told))  # fmt: skip
         known = {k.name for k in kernels}
         for phase in (*prepare, *made.phases):
             for launch in phase.launches:
@@ -208,8 +217,8 @@ class _Reader(Reader):
     def steps(self) -> tuple[Step, ...]:
         """Steps up to a closing brace, which is taken."""
         kinds: dict[str, Callable[[], Step]] = {
-            "phase": self.phase, "copy": self.copy, "report": self.report, "repeat": self.repeat,
-            "branch": self.branch,
+            "phase": self.phase, "copy": self.copy, "measure": self.measure, "report": self.report,
+            "repeat": self.repeat, "branch": self.branch,
         }  # fmt: skip
         out: list[Step] = []
         while not self.skip("}"):
@@ -310,6 +319,29 @@ class _Reader(Reader):
         self.expect("bytes")
         return Copy(to, source, self.dim())
 
+    def measure(self) -> Measure:
+        symbol = self.known_symbol("a size")
+        self.expect("in")
+        source = self.slot()
+        self.expect("most")
+        most = self.dim()
+        self.expect("site")
+        site = self.integer()
+        requires: list[tuple[Dim, int]] = []
+        while self.skip("require"):
+            required = self.dim()
+            self.expect("site")
+            requires.append((required, self.integer()))
+        return Measure(symbol, source, most, site, tuple(requires))
+
+    def known_symbol(self, what: str) -> DimExpr:
+        """A symbol that the program computes."""
+        name = self.name(what)
+        found = self.names.get(name)
+        if not isinstance(found, DimExpr):
+            self.error(f"no symbol is named {name}", self.starts[self.at - 1])
+        return found
+
     def named(self) -> tuple[str, Loc]:
         """What a loop or a branch is called, where it was written, and an opening brace."""
         self.expect("as")
@@ -319,10 +351,7 @@ class _Reader(Reader):
         return label, loc
 
     def repeat(self) -> Repeat:
-        name = self.name("a counter")
-        counter = self.names.get(name)
-        if not isinstance(counter, DimExpr):
-            self.error(f"no symbol is named {name}", self.starts[self.at - 1])
+        counter = self.known_symbol("a counter")
         count = self.dim() if self.skip("count") else None
         condition = self.slot() if self.skip("while") else None
         label, loc = self.named()

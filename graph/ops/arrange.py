@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dims import Dim, total
+from ...dims import Dim, bounds, total
 from ...errors import ConfigError, ShapeError
 from ..ir import CALLS, Value
 from .base import as_value, graph_function, make, normal_axes, normal_axis, promoted
@@ -160,13 +160,21 @@ def _triangle(x: Any, k: Any, upper: bool) -> Value:
 
 
 @graph_function("compress")
-def compress(x: Any, condition: Sequence[bool], axis: int | None = None) -> Value:
-    """The slices of x along `axis` (None: the elements of x in order) where `condition`, bools known
-    now, holds; slices it says nothing of are left out, as in NumPy."""
+def compress(x: Any, condition: Any, axis: int | None = None) -> Value:
+    """The slices of x along `axis` (None: the elements of x in order) where `condition` holds; slices
+    it says nothing of are left out, as in NumPy. It is bools, or a vector that a run computes: how
+    many slices there are is then a dimension of its own, called `compress`."""
     v = as_value(x)
     if axis is None:
         v, axis = reshape(v, (-1,)), 0
     at = normal_axis(axis, v.ndim)
+    if isinstance(condition, Value):
+        if condition.ndim != 1 or (bounds(v.shape[at] - condition.shape[0])[1] or 0) < 0:
+            raise ShapeError(
+                f"compress: {condition.type} is no condition for axis {at} of {v.type}"
+            )
+        places = CALLS["nonzero"](condition, "compress")
+        return CALLS["gather"](v, places[0], at)  # type: ignore[no-any-return]
     chosen = np.flatnonzero(np.asarray(condition, bool))
     size = v.shape[at]
     if chosen.size and isinstance(size, int) and chosen[-1] >= size:

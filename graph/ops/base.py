@@ -19,7 +19,7 @@ from ...algorithm import Axis, Check, Compute, Expr, IndexLike, Load, as_expr, a
 from ...dims import Dim, show
 from ...dtypes import Array, DType, as_array, as_dtype, float32, of_scalar, promote
 from ...errors import DTypeError, GraphError, InternalError, ShapeError
-from ..ir import CALLS, Function, Interner, Shape, TensorType, Value
+from ..ir import CALLS, Binding, Function, Interner, Shape, TensorType, Value
 
 OPS: dict[str, type[Op]] = {}
 
@@ -144,6 +144,10 @@ class Op:
         if unsaid. For dimensions that are known only then; what is known, `infer` checks."""
         for k, d in enumerate(out.shape):
             yield d, f"axis {k} of the result would have a negative size"
+
+    def bindings(self) -> tuple[Binding, ...]:
+        """The dimensions that operands tell at a run; see `ops/sizes.py`."""
+        return ()
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
         """Floating-point operations, for reports and the cost model: one per element if unsaid."""

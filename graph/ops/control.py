@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar
 
-from ...dims import Dim, maximum, total
-from ...errors import UNKNOWN
+from ...dims import Dim, free_symbols, maximum, total
+from ...errors import UNKNOWN, ShapeError
 from ..ir import CALLS, Function, Interner, TensorType, Value, topological
 from ..rewire import rewire
 from .base import Op
@@ -110,6 +110,11 @@ def enclosed(
     mapping = {v: own.node(Input(label, v.dtype, v.shape), (), UNKNOWN).outputs[0]
                for label, v in inputs}  # fmt: skip
     made = rewire([v for _, v in outputs], mapping, own)
+    for _, v in outputs:
+        for s in {s.name for d in v.shape for s in free_symbols(d)} & v.node.owner.sizes.keys():
+            if v.node.owner.sizes[s].value in made.keys() - mapping.keys():
+                raise ShapeError(f"{name}: the result {v.type} has a size that is computed inside",
+                                 "return the whole, and the size, and use fm.prefix outside")  # fmt: skip
     given = tuple(mapping[v] for _, v in inputs)
     results = tuple((label, made[v]) for label, v in outputs)
     f = Function(name, given, results)

@@ -55,9 +55,9 @@ def _owner(owner: Interner | None) -> Interner:
 @graph_function("iota")
 def iota(shape: Any, axis: int = 0, dtype: Any = int64, owner: Interner | None = None) -> Value:
     """0, 1, 2, ... along `axis` of `shape`."""
-    dims = as_shape(shape)
-    op = Iota(dims, normal_axis(axis, len(dims)), as_dtype(dtype))
-    return _owner(owner).node(op, ()).outputs[0]
+    dims, made = as_shape(shape), _owner(owner)
+    op = Iota(CALLS["__most__"](dims, made), normal_axis(axis, len(dims)), as_dtype(dtype))
+    return CALLS["__cut__"](made.node(op, ()).outputs[0], dims)  # type: ignore[no-any-return]
 
 
 def arange(start: Any, stop: Any = None, step: int | float = 1, dtype: Any = None) -> Value:

@@ -3,7 +3,7 @@ insert."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ...algorithm import Compute, axis, cast
 from ...dims import Dim, ceildiv, minimum, total
 from ...dtypes import Array, as_dtype, sum_dtype
-from ..ir import Function, Layout, Piece, TensorType, Value
+from ..ir import Binding, Function, Layout, Piece, TensorType, Value
 from .base import Caller, Op, Operand, sample
 
 
@@ -24,6 +24,11 @@ class Fused(Op):
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         return tuple(v.type for _, v in self.function.outputs)
+
+    def bindings(self) -> tuple[Binding, ...]:
+        place = {v: k for k, v in enumerate(self.function.inputs)}
+        return tuple(replace(b, operand=place[n.inputs[b.operand]])
+                     for n in self.function.nodes() for b in n.op.bindings())  # fmt: skip
 
     def interpret(self, call: Caller, *xs: Array) -> Any:
         return call(self.function, *xs)

@@ -125,11 +125,12 @@ def random_bits(shape: Any, like: Value | None = None, words: int = 1) -> tuple[
     held = state(graph)
     drawn = [v.node.op.op_id for v in graph.updates if isinstance(v.node.op, RandomBits)]
     op_id, dims = max(drawn, default=0) + 1, as_shape(shape)
-    made = tuple(make(RandomBits(op_id, dims, word), held) for word in range(words))
+    most = CALLS["__most__"](dims, graph)
+    made = tuple(make(RandomBits(op_id, most, word), held) for word in range(words))
     step = CALLS["constant"](np.array([0, 1], np.uint32), owner=graph)
     for v in made:
         group(graph, v, [(held, held + step)])
-    return made
+    return tuple(CALLS["__cut__"](v, dims) for v in made)
 
 
 def _unit(shape: Any, like: Value | None, wide: bool) -> Value:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, axis
-from ...dims import Dim, DimExpr, product, show, total
+from ...dims import Dim, DimExpr, free_symbols, product, show, total
 from ...dtypes import Array, int64
 from ...errors import DTypeError, ShapeError
-from ..ir import CALLS, Interner, Shape, TensorType, Value
+from ..ir import CALLS, Binding, Interner, Shape, TensorType, Value
 from .base import (
     Op,
     Operand,
@@ -370,12 +370,19 @@ class Concat(Op):
 
 @dataclass(frozen=True)
 class SizeOf(Op):
-    """A dimension expression as an int64 scalar."""
+    """A dimension expression as an int64 scalar. Operands are the `sizes` in it that a run computes,
+    from 0 to `most`."""
 
     dim: Dim
+    sizes: Shape = ()
+    most: Shape = ()
     differentiable = False
 
+    def bindings(self) -> tuple[Binding, ...]:
+        return bound_sizes(self.sizes, self.most)
+
     def infer(self, *types: TensorType) -> TensorType:
+        check_sizes(types, self.sizes, self.most)
         return TensorType(int64, ())
 
     def compute(self, out: TensorType, *xs: Operand) -> Compute:
@@ -387,11 +394,31 @@ class SizeOf(Op):
     samples = ()
 
 
+def bound_sizes(sizes: Shape, most: Shape, first: int = 0) -> tuple[Binding, ...]:
+    """The bindings of `sizes` by operands from number `first` on."""
+    pairs = enumerate(zip(sizes, most), first)
+    return tuple(Binding(d, k, limit) for k, (d, limit) in pairs if isinstance(d, DimExpr))
+
+
+def check_sizes(types: Sequence[TensorType], sizes: Shape, most: Shape) -> None:
+    """Whether there is an int64 scalar for each size that a run computes, and a limit."""
+    if not len(types) == len(sizes) == len(most):
+        raise ShapeError(f"{len(sizes)} sizes, {len(most)} limits, {len(types)} operands for them")
+    for t in types:
+        if t != TensorType(int64, ()):
+            raise DTypeError(f"a size is an int64 scalar, not {t}")
+
+
 @graph_function("size_of")
 def size_of(dim: Dim, owner: Interner | None = None) -> Value:
     """A dimension as an int64 scalar value."""
     owner = owner if owner is not None else CALLS["__current__"]()
-    return owner.node(SizeOf(dim), ()).outputs[0]
+    sizes = [owner.sizes[s.name] for s in sorted(free_symbols(dim), key=lambda s: s.name)
+             if s.name in owner.sizes]  # fmt: skip
+    if len(sizes) == 1 and sizes[0].dim == dim:
+        return sizes[0].value
+    op = SizeOf(dim, tuple(s.dim for s in sizes), tuple(s.most for s in sizes))
+    return owner.node(op, tuple(s.value for s in sizes)).outputs[0]
 
 
 def as_shape(shape: Any) -> Shape:

@@ -157,3 +157,50 @@ int main(void) {
         r"gather: index out of range at element \[1, 1(, 0)?\] \(test_c\.py:\d+\)", text
     )
     assert second == "0|8"
+
+
+def test_sizes_that_runs_compute(cc: str, tmp_path: Path) -> None:
+    """Results are at the beginning of memory for the largest, and the size comes with them."""
+    with fm.Graph("few") as graph:
+        x, least = fm.input("x", ("n", 2)), fm.input("least", ())
+        kept = fm.gather(x, fm.nonzero(x[:, 0] > least)[0])
+        places = fm.nonzero(kept[1] < 0)
+    module = fm.Module(graph, pick={"kept": kept, "places": places})
+    fm.export(module, tmp_path / "libfew.so")
+    header = (tmp_path / "libfew.h").read_text()
+    assert "float *kept; /* float32 [nonzero, 2], in memory for [n, 2] */" in header
+    assert "int64_t *size_of_nonzero; /* what nonzero is, set by the run */" in header
+    (tmp_path / "few.c").write_text("""
+#include <stdio.h>
+#include <stdlib.h>
+#include "libfew.h"
+int main(void) {
+    float x[8] = {1, -2, 3, 4, 5, -6, 7, -8}, least, kept[8];
+    int64_t places[2], n, found;
+    few_pick_args args = {4, x, &least, kept, places, &n, &found};
+    few_context *c = malloc(few_context_bytes());
+    few_init(c, NULL);
+    for (least = 2; least < 9; least += 4) {
+        int code = few_pick(c, &args);
+        if (code) printf("%d|%s\\n", code, few_last_error(c));
+        else printf("%d %d|%g %g %g|%d\\n", (int)n, (int)found, kept[0], kept[3], kept[4], (int)places[0]);
+    }
+    few_close(c);
+    free(c);
+    return 0;
+}
+""")
+    run(cc, *FLAGS, str(tmp_path / "few.c"), f"-I{tmp_path}", f"-L{tmp_path}", "-lfew",
+        f"-Wl,-rpath,{tmp_path}", "-o", str(tmp_path / "few"))  # fmt: skip
+    first, second = run(str(tmp_path / "few")).splitlines()
+    assert first == "3 1|3 -6 7|1"
+    assert re.fullmatch(rf"{CODE['SIZE_RANGE']}\|slice: an index is out of range .* \(test_c.py:\d+\)",
+                        second)  # fmt: skip
+    data = np.array([[1, -2], [3, 4], [5, -6], [7, -8]], np.float32)
+    with fm.load(tmp_path / "libfew.so") as library:
+        found = library.pick(x=data, least=np.float32(2))
+        assert sorted(found) == ["kept", "places"]
+        np.testing.assert_array_equal(found["kept"], data[1:])
+        np.testing.assert_array_equal(found["places"], [[1]])
+        with pytest.raises(fm.RunError, match="a size that the run computed is out of range"):
+            library.pick(x=data, least=np.float32(6))

@@ -16,6 +16,7 @@ from ...codegen.kernel.ir import Buffer
 from ...codegen.kernel.program import (
     Copy,
     Launch,
+    Measure,
     Phase,
     Program,
     Repeat,
@@ -25,6 +26,7 @@ from ...codegen.kernel.program import (
     walk,
 )
 from ...dims import Dim, as_sym, evaluate, free_symbols, product
+from ...dtypes import int64
 from ...errors import UNKNOWN, Loc
 from .svg import head, text
 
@@ -91,7 +93,7 @@ class _Walk:
     """Finds the areas of a program: goes through its steps and remembers what lies where."""
 
     def __init__(self, p: Program, dims: Mapping[str, int]) -> None:
-        self.program, self.dims = p, dims
+        self.program, self.dims = p, p.room(dims)
         self.kernels = {k.name: k for k in p.kernels}
         self.loops: list[_Loop] = []
         self.live: dict[tuple[int, int], Area] = {}
@@ -113,6 +115,8 @@ class _Walk:
                 self.read(s.source, size)
                 if self.place(s.to, size) in self.live or self.loops:
                     self.write(s.to, size, "copy", UNKNOWN)
+            elif isinstance(s, Measure):
+                self.read(s.source, int64.itemsize)
             elif isinstance(s, Repeat):
                 last = self.now + sum(isinstance(x, Phase) for x in walk(s.body)) - 1
                 turns = 2 if s.count is None else evaluate(s.count, self.dims)

@@ -145,6 +145,12 @@ def _symbolic(attribute: Any) -> bool:
     return isinstance(attribute, DimExpr)
 
 
+def _is_data(v: Value) -> bool:
+    """Whether an input is more than a parameter: a few numbers that decide a shape."""
+    size = v.type.size
+    return not isinstance(size, int) or size > FEW or (v.dtype.is_float and v.ndim > 1)
+
+
 class Call:
     """One node: see the module docstring. `version` is the opset's; `path` the node's name."""
 
@@ -205,6 +211,15 @@ class Call:
         if found is None:
             raise Undetermined(operand.name, operand.sources)
         return found
+
+    def told_by_run(self, k: int) -> bool:
+        """Whether the elements of operand k follow from data: not from small inputs, for whose
+        values a graph of its own can be made."""
+        operand = self.operand(k)
+        if operand.elements() is not None:
+            return False
+        found = [self.graph.inputs.get(name) for name in operand.sources]
+        return not found or any(v is None or _is_data(v) for v in found)
 
     # --- results ----------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
-"""Matrices of a pattern, triangles, chosen slices, draws from a distribution."""
+"""Matrices of a pattern, triangles, draws from a distribution."""
 
 from __future__ import annotations
 
 from ....ir import Value
-from ....ops.arrange import compress, tril, triu
+from ....ops.arrange import tril, triu
 from ....ops.creation import eye
 from ....ops.pointwise import cast
 from ....ops.random import multinomial
@@ -30,12 +30,6 @@ def _trilu(call: Call) -> Value:
         known = call.operand(1).array()
         k = call.value(1) if known is None else int(known.item())
     return triu(x, k) if call.flag("upper", True) else tril(x, k)
-
-
-@converter("Compress", halves=True)
-def _compress(call: Call) -> Value:
-    axis = call.integer("axis") if call.given("axis") else None
-    return compress(call.value(0), call.array(1).tolist(), axis)
 
 
 @converter("Multinomial")

@@ -13,6 +13,7 @@ from .....errors import ModelError, ShapeError
 from ....ir import CALLS, Value
 from ....ops import arrange, creation, padding, pointwise, shape
 from ....ops.base import make, normal_axes, normal_axis
+from ....ops.selection import slice_between
 from ....ops.source import constant
 from ..call import Call
 from ..registry import converter
@@ -134,9 +135,11 @@ def _slice(call: Call) -> Value:
         axes: Sequence[int] | None = call.integers("axes")
         steps: Sequence[int] | None = None
     else:
-        starts, ends = call.dims(1), call.dims(2)
         axes = call.ints(3) if call.has(3) else None
         steps = call.ints(4) if call.has(4) else None
+        if call.told_by_run(1) or call.told_by_run(2):
+            return _slice_at_run(call, axes, steps)
+        starts, ends = call.dims(1), call.dims(2)
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
@@ -150,6 +153,22 @@ def _slice(call: Call) -> Value:
     if sizes == list(x.shape) and all(s == 1 for s in strides):
         return x
     return make(shape.Slice(tuple(firsts), tuple(sizes), tuple(strides)), x)
+
+
+def _slice_at_run(call: Call, axes: Sequence[int] | None, steps: Sequence[int] | None) -> Value:
+    """A slice whose bounds only a run tells."""
+    x, starts, ends = call.value(0), call.value(1), call.value(2)
+    count = starts.type.size
+    axes = list(range(count)) if axes is None and isinstance(count, int) else axes or ()
+    steps = [1] * len(axes) if steps is None else steps
+    if not count == ends.type.size == len(axes) == len(steps):
+        call.refuse(f"starts {starts.type}, ends {ends.type}, {len(axes)} axes, {len(steps)} steps")
+    for k, (axis, step) in enumerate(zip(axes, steps)):
+        first, last = (
+            pointwise.cast(shape.reshape(v, (len(axes),))[k], int64) for v in (starts, ends)
+        )
+        x = slice_between(x, first, last, step, axis)
+    return x
 
 
 def sliced(size: Dim, start: Dim, end: Dim, step: int) -> tuple[Dim, Dim, int]:
