@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from ....ir import CALLS, Value
 from ....ops.shape import reshape
-from ..call import Call, Operand
+from ..call import Call, Operand, Undetermined
 from ..deciding import deciding
 from ..registry import Result, converter
 
@@ -18,8 +20,11 @@ def _if(call: Call) -> tuple[Result, ...]:
     if known is not None:
         taken = "then_branch" if known.reshape(-1)[0] else "else_branch"
         return tuple(call.inline(call.subgraph(taken)))
-    asked = None if deciding(cond).fault else lambda: call.array(0)
-    return call.attempt(lambda: _both(call), asked)
+
+    def asked() -> NoReturn:
+        raise Undetermined(cond)
+
+    return call.attempt(lambda: _both(call), None if deciding(cond).fault else asked)
 
 
 def _both(call: Call) -> tuple[Operand, ...]:
