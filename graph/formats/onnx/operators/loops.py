@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from .....dims import Dim, maximum, minimum
+from .....dims import Dim, free_symbols, maximum, minimum
 from .....dtypes import int64
+from .....errors import ShapeError
 from ....ir import CALLS, TensorType, Value
 from ....ops.base import normal_axis
 from ....ops.control import placeholder
@@ -107,7 +108,7 @@ class _Loop:
             again, *made = self.turn(Operand("", self.owner, inputs[0]), carries)
             after = [made[k] for k in self.varying]
             scans = made[len(carries) :]
-            outputs = [as_sized(x.value, t.shape) for x, t in zip(after, types[1:])]
+            outputs = [_kept(x.value, v) for x, v in zip(after, inputs[1:])]
             steps = _Steps(self, inputs, again, outputs, [x.value for x in scans])
             last, stacks = steps.loop([x.value for x in first])
         finally:
@@ -209,6 +210,15 @@ class _Steps:
         return list(made[2:])
 
 
+def _kept(after: Value, before: Value) -> Value:
+    """A carry as it leaves the body in the shape in which it came, checked at run time where other
+    dimensions promise so. ShapeError where it changes its shape."""
+    for new, old in zip(after.shape, before.shape):
+        if new != old and free_symbols(new) == free_symbols(old):
+            raise ShapeError(f"a carry is {before.type}, its body makes {after.type} of it")
+    return as_sized(after, before.shape)
+
+
 def _passed_on(body: GraphProto) -> dict[str, str]:
     """The inputs of a sub-graph that outputs are, by name."""
     found = {info.name: info.name for info in body.input}
@@ -291,7 +301,7 @@ class _Scan:
             results = self.call.inline(self.body, given)
             self.sources = [x.sources for x in results]
             made = [x.value for x in results]
-            after = [as_sized(v, old.shape) for v, old in zip(made, states)]
+            after = [_kept(v, old) for v, old in zip(made, states)]
             ys = made[len(states) :]
             if length is not None:
                 goes = turn < CALLS["cast"](length, int64)
