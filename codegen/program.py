@@ -46,6 +46,7 @@ from .kernel.program import (
 from .llvm_text import FunctionText
 
 PARALLEL_TYPE = "void (ptr, ptr, ptr, i32)"
+MANY_STEPS = 100  # of a program: from then on they are translated quickly, kernels as ever
 
 
 def emit_module(programs: list[Program], target: Target, linkage: str = "") -> str:
@@ -77,6 +78,8 @@ class _Entry:
     def __init__(self, program: Program, target: Target, linkage: str) -> None:
         self.program = program
         self.linkage = linkage
+        many = len(program.body) + len(program.prepare) > MANY_STEPS
+        self.attributes = target.attributes + (" noinline optnone" if many else "")
         self.target = target
         self.declarations: set[str] = set()
         self.arguments = len(program.inputs) + len(program.outputs)
@@ -143,7 +146,7 @@ class _Entry:
     def finish(self, name: str, text: FunctionText, linkage: str) -> None:
         """Takes a function of the frame whose result is 0 unless it returned before."""
         self.declarations |= text.declarations
-        made = text.text(f"define {linkage} i32 @{name}(ptr %frame) {self.target.attributes}")
+        made = text.text(f"define {linkage} i32 @{name}(ptr %frame) {self.attributes}")
         self.made.append(made.replace("  ret void\n}", "  ret i32 0\n}"))
 
     def block(self, stem: str, steps: tuple[Step, ...], timed: bool) -> str:
@@ -197,7 +200,7 @@ class _Entry:
         self.declarations |= text.declarations
         self.made.append(text.text(
             f"define internal void @{name}(ptr %frame, i32 %part32, i32 %parts32) "
-            f"{self.target.attributes}"))  # fmt: skip
+            f"{self.attributes}"))  # fmt: skip
 
     def launch(self, text: FunctionText, ex: Expressions, launch: Launch, part: str,
                parts: str) -> None:  # fmt: skip

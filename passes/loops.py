@@ -6,7 +6,7 @@ same computation over as few axes as possible, its accesses analysed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..algorithm import Expr, Index, LaneReduce, Load, Var, rebuild, walk
@@ -27,16 +27,21 @@ from .stages import Lowered, Output, Stage, StageCheck
 
 
 class Names:
-    """Fresh symbol names within one kernel, so that equal kernels get equal texts."""
+    """Fresh symbol names within one kernel, so that equal kernels get equal texts. Those `taken`
+    are its dimensions'."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = frozenset(taken)
         self._used: dict[str, int] = {}
 
     def fresh(self, stem: str, lo: int, hi: int | None) -> DimExpr:
         """A new symbol `stem`, `stem1`, ... with bounds."""
-        count = self._used.get(stem, 0)
-        self._used[stem] = count + 1
-        return sym(stem if count == 0 else f"{stem}{count}", lo, hi)
+        while True:
+            count = self._used.get(stem, 0)
+            self._used[stem] = count + 1
+            name = stem if count == 0 else f"{stem}{count}"
+            if name not in self._taken:
+                return sym(name, lo, hi)
 
 
 @dataclass(frozen=True)
@@ -126,11 +131,20 @@ def _expressions(stage: Stage) -> list[Expr]:
     return out if stage.term is None else [stage.term, *out]
 
 
+def _dimensions(shapes: Iterable[tuple[Dim, ...]], stage: Stage) -> set[str]:
+    """The names of the dimensions that a stage may speak of."""
+    dims = [d for shape in shapes for d in shape]
+    dims += [a.extent for a in (*stage.axes, *stage.reduce_axes)]
+    dims += [d for e in _expressions(stage) for d in index_dims(e)]
+    own = {a.sym for a in (*stage.axes, *stage.reduce_axes)}
+    return {s.name for d in dims for s in free_symbols(d) if s not in own}
+
+
 def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
     """`stage` with canonical indices, axes of one element dropped, others merged where every
     access runs through both as through one."""
-    names = names or Names()
     shapes = {b.name: b.type.physical_shape for b in lowered.buffers}
+    names = names or Names(_dimensions(shapes.values(), stage))
     values: dict[Sym, Dim] = {}
     lists: list[list[LoopAxis]] = []
     folded = () if stage.fold is None else stage.fold.axes

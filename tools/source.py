@@ -123,7 +123,7 @@ def _onnx(path: Path, values: Sequence[str]) -> Source:
     fixed = {name: parsed(value) for name, _, value in (text.partition("=") for text in values)}
     graph = load_onnx(path, fixed)
     if isinstance(graph, Template):
-        names = [*sorted(graph.parameters), *graph.shapeless]
+        names = [*sorted(graph.parameters), *graph.shapeless, *sorted(graph.sizes)]
         raise GraphError(f"the graph of {path} depends on the values of {', '.join(names)}",
                          f"give each: --value {names[0]}=VALUE")  # fmt: skip
     return Source(graph.graph_name, graph)

@@ -37,6 +37,18 @@ def test_what_is_certain_needs_no_check():
     assert executable.manifest.requires == ()
 
 
+@pytest.mark.parametrize("name", ["i", "j", "k", "t", "v", "once"])
+def test_dimensions_may_be_called_as_loops_are(name):
+    with fm.Graph() as g:
+        n = g.dim(name, 0)
+        x = fm.input("x", (n, 5, 3))
+        ys = [fm.transpose(x, (1, 0, 2)) * 2, fm.sum(x, axis=(0, 2)), x * fm.size_of(n)]
+    given = np.arange(105, dtype="f").reshape(7, 5, 3)
+    wanted = [given.transpose(1, 0, 2) * 2, given.sum((0, 2)), given * 7]
+    for y, want in zip(fm.Session(g).run(ys, {x: given}), wanted, strict=True):
+        np.testing.assert_allclose(y, want)
+
+
 IMPOSSIBLE = {
     "index": lambda x: x[:, 0, 3],
     "index from the end": lambda x: x[:, 0, -4],

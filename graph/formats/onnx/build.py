@@ -8,14 +8,14 @@ that cannot be converted is collected; one ModelError lists it all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....dims import Dim, DimExpr
+from ....dims import Dim
 from ....dims_text import parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
@@ -24,6 +24,7 @@ from ...ir import CALLS, Shape, TensorType, Value
 from ...ops.source import constant
 from ...tokens import RESERVED
 from .call import FEW, Call, Operand, Undetermined
+from .deciding import Place, deciding
 from .functions import bindings, expanded, resolved, schema_of
 from .registry import SHAPE_SOLVERS, SOLVERS, Result, find
 from .tensors import array_of, dense, dtype_of
@@ -50,12 +51,14 @@ MALFORMED = (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDiv
 @dataclass(frozen=True)
 class Options:
     """How a model is read: its file's name, for places in errors; where external data lie; values
-    of inputs, and shapes of those that state none; whether weights become trainable variables."""
+    of inputs, and shapes of those that state none; sizes of dimensions; whether weights become
+    trainable variables."""
 
     file: str
     folder: Path | None
     values: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
+    sizes: Mapping[str, int]
     trainable: bool
 
 
@@ -102,6 +105,7 @@ class Builder:
         }
         self.refusals: list[str] = []
         self.needed: dict[str, None] = {}  # inputs whose values must be known
+        self.sizes: dict[str, Place] = {}  # dimensions whose sizes must be, and where they are seen
         self.shapeless: list[str] = []  # inputs whose shapes must be
         self.number = 0  # of the node at hand, counted in the order of conversion
         self.depth = 0
@@ -120,6 +124,7 @@ class Builder:
             self._name_defaults(proto.input, scope)
         if whole:  # what could not be converted or known is not needed
             self.needed.clear()
+            self.sizes.clear()
         elif self.refusals:
             many = f"{len(self.refusals)} of its nodes" if len(self.refusals) > 1 else "a node"
             raise ModelError(f"{self.options.file} cannot be converted: {many} cannot be",
@@ -222,11 +227,13 @@ class Builder:
                 pass  # a name after all
         return self.symbol(written)
 
-    def symbol(self, name: str) -> DimExpr:
-        """The dimension called `name`, spelt so that flowmill's text can hold it."""
+    def symbol(self, name: str) -> Dim:
+        """The dimension called `name`, spelt so that flowmill's text can hold it; or its size."""
         spelt = "".join(c if (c.isalnum() and c.isascii()) or c == "_" else "_" for c in name)
         if not (spelt[0].isalpha() or spelt[0] == "_") or spelt in RESERVED:
             spelt = f"d_{spelt}"
+        if spelt in self.options.sizes:
+            return self.options.sizes[spelt]
         return self.graph.dim(spelt, 0)
 
     def _outputs(self, infos: Sequence[ValueInfoProto], scope: Scope) -> bool:
@@ -293,17 +300,26 @@ class Builder:
         self.refusals.append("; ".join((f"{domain}{node.op_type}{label}: {reason}", *notes)))
 
     def _undetermined(self, node: NodeProto, e: Undetermined) -> None:
-        """The elements of a tensor must be known: an input's value is to be given."""
-        if not e.sources or not e.sources <= set(self.graph.inputs):
-            self._refuse(node, node.name, f'the elements of "{e.name}" must be known while '
-                         "compiling, and depend on what is computed")  # fmt: skip
-            return
-        for name in e.sources:
-            size = self.graph.inputs[name].type.size
-            if isinstance(size, int) and size > FEW:
-                self._refuse(node, node.name, f'the elements of "{e.name}" must be known while '
-                             f'compiling, and depend on the {size} of input "{name}"')  # fmt: skip
-            self.needed[name] = None
+        """The elements of a tensor must be known: values or sizes of inputs are to be given."""
+        found = deciding(e.operand)
+        if found.fault:
+            self._refuse(node, node.name, f'the elements of "{e.operand.name}" must be known while '
+                         f"compiling, and {found.fault}")  # fmt: skip
+        self.needed.update(dict.fromkeys(found.inputs))
+        self.sizes.update(found.sizes)
+
+    def attempt(self, build: Callable[[], Any], otherwise: Callable[[], Any] | None) -> Any:
+        """What `build` makes; where it cannot be converted and there is something else to do, what
+        was noted against it is forgotten."""
+        refusals, needed, sizes = len(self.refusals), dict(self.needed), dict(self.sizes)
+        try:
+            return build()
+        except (Unbuilt, Undetermined, UserError):
+            if otherwise is None:
+                raise
+        del self.refusals[refusals:]
+        self.needed, self.sizes = needed, sizes
+        return otherwise()
 
     def _converted(self, node: NodeProto, scope: Scope,
                    versions: Mapping[str, int]) -> list[Operand | None] | None:  # fmt: skip
@@ -321,7 +337,8 @@ class Builder:
             raise ModelError(f'the model imports no opset of domain "{domain or "ai.onnx"}"')
         version = versions[domain]
         call = Call(node, self.graph, version, operands, attributes,
-                    lambda body, given=(): self.inline(body, given, scope, versions))  # fmt: skip
+                    lambda body, given=(): self.inline(body, given, scope, versions),
+                    self.attempt)  # fmt: skip
         solved = None if domain else self._solved(call)
         if solved is not None:
             return solved

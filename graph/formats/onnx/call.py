@@ -10,7 +10,7 @@ reason of a refusal; a converter that needs an element which only a run will tel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -27,18 +27,18 @@ from .tensors import array_of
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, NodeProto
 
+_T = TypeVar("_T")
 FEW = 1024  # elements a tensor may have to be known by element
 _WHOLE = 1 << 24  # below, every whole number is a float32
 _FOLDED = 1 << 22  # elements that may be computed to learn what a constant expression gives
 
 
 class Undetermined(Exception):  # noqa: N818 - a question, not an error
-    """Elements of an operand are needed that only a run tells; they depend on the graph inputs
-    named `sources`."""
+    """Elements of `operand` are needed that only a run tells, by its inputs or their sizes."""
 
-    def __init__(self, name: str, sources: frozenset[str]) -> None:
-        self.name, self.sources = name, sources
-        super().__init__(name)
+    def __init__(self, operand: Operand) -> None:
+        self.operand = operand
+        super().__init__(operand.name)
 
 
 class Operand:
@@ -156,10 +156,11 @@ class Call:
 
     def __init__(self, node: NodeProto, graph: Graph, version: int,
                  operands: Sequence[Operand | None], attributes: dict[str, AttributeProto],
-                 inline: Callable[..., list[Operand]]) -> None:  # fmt: skip
+                 inline: Callable[..., list[Operand]], attempt: Callable[..., Any]
+                 ) -> None:  # fmt: skip
         self.node, self.graph, self.version = node, graph, version
         self.operands, self.attributes = operands, attributes
-        self._inline = inline
+        self._inline, self._attempt = inline, attempt
 
     # --- operands ---------------------------------------------------------------------------
 
@@ -193,15 +194,14 @@ class Call:
             raise ModelError(f'operand "{operand.name}" must hold integers, it is {operand.dtype}')
         elements = operand.elements()
         if elements is None:
-            raise Undetermined(operand.name, operand.sources)
+            raise Undetermined(operand)
         return [d if isinstance(d, DimExpr) else int(d) for d in elements.reshape(-1)]
 
     def ints(self, k: int) -> list[int]:
         """The elements of operand k, a scalar or vector of integers that sizes have no part in."""
         found = self.dims(k)
         if not all(isinstance(d, int) for d in found):
-            raise ModelError(f'operand "{self.operand(k).name}" must not depend on sizes: '
-                             f"{', '.join(map(str, found))}")  # fmt: skip
+            raise Undetermined(self.operand(k))
         return found  # type: ignore[return-value]
 
     def array(self, k: int) -> Array:
@@ -209,7 +209,7 @@ class Call:
         operand = self.operand(k)
         found = operand.array()
         if found is None:
-            raise Undetermined(operand.name, operand.sources)
+            raise Undetermined(operand)
         return found
 
     def told_by_run(self, k: int) -> bool:
@@ -336,3 +336,8 @@ class Call:
     def inline(self, body: GraphProto, operands: Sequence[Operand] = ()) -> list[Operand]:
         """The results of a sub-graph whose nodes are built here, for these operands."""
         return self._inline(body, operands)
+
+    def attempt(self, build: Callable[[], _T], otherwise: Callable[[], _T] | None) -> _T:
+        """What `build` makes; where it fails, what `otherwise` does instead. None: it fails."""
+        made: _T = self._attempt(build, otherwise)
+        return made

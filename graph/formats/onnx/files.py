@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....dtypes import Array
 from ....errors import FeedError, ModelError, UserError
 from ...definition import Graph
-from ...template import Template
+from ...template import Known, Missing, Template
 from .build import MALFORMED, Builder, Options
 from .registry import load_all
 
@@ -25,17 +24,18 @@ _LARGEST = 1 << 31  # bytes of a protobuf
 
 
 def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None = None,
-         trainable: bool = False) -> Graph:  # fmt: skip
+         trainable: bool = False, sizes: Mapping[str, int] | None = None) -> Graph:  # fmt: skip
     """The graph of an ONNX model, from its path or its bytes.
 
     Inputs and outputs have the model's names, dimensions its names of dimensions; other tensors can
     be fetched by name too. Nodes say in errors and profiles what they are called in the model.
-    `values` fixes inputs by name, to arrays, numbers or lists: they become constants. With
-    `trainable`, weights of float types become variables, to be trained further.
+    `values` fixes inputs by name, to arrays, numbers or lists: they become constants; `sizes` fixes
+    dimensions. With `trainable`, weights of float types become variables, to be trained further.
 
-    Where values that are fed decide shapes or algorithms (the axes of a reduction, say), the result
-    is a `graph.template.Template`: a session builds and compiles it once for each set of such
-    values. `values` given for all of them make it a plain graph, as exporting and dumping need.
+    Where values or sizes that are fed decide shapes or algorithms (the axes of a reduction, whether
+    an axis is dropped), the result is a `graph.template.Template`: a session builds and compiles it
+    once for each set of such values. `values` and `sizes` given for all of them make it a plain
+    graph, as exporting and dumping need.
 
     ModelError where the file cannot be read or is malformed, and, listing every reason, where the
     model cannot be converted.
@@ -49,9 +49,10 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
         raise ModelError(f"{file} has no inputs {', '.join(sorted(unknown))} to give values for",
                          f"it has {', '.join(info.name for info in proto.graph.input)}")  # fmt: skip
 
-    def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
-        made = Builder(proto, Graph(name), Options(file, folder, {**fixed, **known}, shapes,
-                                                   trainable))  # fmt: skip
+    def build(known: Known) -> Builder:
+        options = Options(file, folder, {**fixed, **known.values}, known.shapes,
+                          {**(sizes or {}), **known.sizes}, trainable)  # fmt: skip
+        made = Builder(proto, Graph(name), options)
         try:
             made.build()
         except (ModelError, FeedError):
@@ -62,15 +63,12 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
             raise ModelError(f"{file} is malformed: {e!r}") from None
         return made
 
-    def again(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
-              ) -> tuple[Graph, set[str]]:  # fmt: skip
-        made = build(known, shapes)
-        return made.graph, set(made.needed)
+    def again(known: Known) -> tuple[Graph, Missing]:
+        made = build(known)
+        return made.graph, Missing(tuple(made.needed), tuple(made.shapeless), dict(made.sizes))
 
-    first = build({}, {})
-    if not first.needed and not first.shapeless:
-        return first.graph
-    return Template(first.graph, again, first.needed, first.shapeless)
+    graph, missing = again(Known({}, {}, {}))
+    return Template(graph, again, missing) if missing else graph
 
 
 def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Path | None]:

@@ -41,6 +41,7 @@ FAMILIES = (
     "text",
     "random",
     "control",
+    "loops",
     "resize",
     "sampling",
     "recurrent",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .....dims import Dim
 from ....ir import Value
-from ....ops import fourier
+from ....ops import fourier, window_functions
 from ....ops.base import normal_axis
 from ....ops.shape import concat, reshape
 from ..call import Call
@@ -35,6 +35,14 @@ def _dft(call: Call) -> Value:
     if x.shape[-1] == 1:
         x = concat([x, x * 0], x.ndim - 1)
     return (fourier.ifft if inverse else fourier.fft)(x, at, size)
+
+
+@converter("MelWeightMatrix")
+def _mel_weight_matrix(call: Call) -> Value:
+    bands, length, rate = (call.ints(k)[0] for k in range(3))
+    low, high = (float(call.array(k).reshape(-1)[0]) for k in (3, 4))
+    dtype = call.dtype("output_datatype", "float32")
+    return window_functions.mel_weight_matrix(bands, length, rate, low, high, dtype, call.graph)
 
 
 @converter("STFT")
