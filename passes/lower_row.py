@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from ..algorithm import Var, cast
 from ..errors import InternalError
 from ..graph.ir import Function, Node
-from ..graph.ops.shape import BroadcastTo, Reshape, SizeOf, Slice
 from ..graph.ops.source import Constant, Input
 from .inline import Inliner
+from .reading import READ_THROUGH
 from .row_domain import RowDomain, row_domain
 from .stages import Output, Part, Row, Stage, physical
 
@@ -27,7 +27,7 @@ def lower_row(function: Function, inliner: Inliner, reductions: Sequence[Node]) 
     made = {v for _, v in function.outputs}
     parts: list[Part] = []
     for n in function.nodes():
-        moves = isinstance(n.op, Reshape | BroadcastTo | Slice | SizeOf)
+        moves = isinstance(n.op, READ_THROUGH)
         given = isinstance(n.op, Input | Constant)
         if not given and (not moves or n.outputs[0] in made):
             parts.append(_part(n, d, inliner, f"p{len(parts)}"))

@@ -75,15 +75,17 @@ def phased(jobs: list[Job], target: Target, commits: Callable[[Work], bool]) -> 
     without any; every other kernel stands alone, and so does a loop or a branch. Failures show at
     barriers, so a kernel that stores into a variable does not follow one that can fail without."""
     out: list[Group] = []
+    small = False  # whether what came last is kernels too small for two threads
     for w in jobs:
         if isinstance(w, Held):
             out.append(w)
+            small = False
             continue
         single = parts([w], target) == 1
-        last = out[-1] if out else None
-        if isinstance(last, list) and single and parts(last, target) == 1:
-            if not (commits(w) and any(before.fails for before in last)):
-                last.append(w)
-                continue
-        out.append([w])
+        last = out[-1] if small and single else None
+        if isinstance(last, list) and not (commits(w) and any(before.fails for before in last)):
+            last.append(w)
+        else:
+            out.append([w])
+        small = single
     return out

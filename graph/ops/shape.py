@@ -29,6 +29,9 @@ from .base import (
 )
 
 
+MOST_JOINED = 64  # operands of one Concat: each is one more choice for every element
+
+
 class Movement(Op, abstract=True):
     """Every result element is one operand element, or zero."""
 
@@ -445,6 +448,9 @@ def concat(values: Iterable[Any], axis: int | None = 0) -> Value:
     if vs and vs[0].ndim == 0:
         raise ShapeError("concat: scalars have no axis to be joined along", "use fm.stack")
     at = normal_axis(axis, vs[0].ndim)
+    while len(vs) > MOST_JOINED:
+        pieces = [vs[k : k + MOST_JOINED] for k in range(0, len(vs), MOST_JOINED)]
+        vs = tuple(p[0] if len(p) == 1 else make(Concat(at), *p) for p in pieces)
     return vs[0] if len(vs) == 1 else make(Concat(at), *vs)
 
 

@@ -68,7 +68,9 @@ def _bytes_changed(raw: bytes, random: Random) -> bytes:
         elif what == 3:
             out[at:at] = out[at : at + size]
         elif what == 4:
-            out[at:at] = bytes([0xFF] * 9 + [1]) if random.random() < 0.5 else random.randbytes(size)
+            out[at:at] = (
+                bytes([0xFF] * 9 + [1]) if random.random() < 0.5 else random.randbytes(size)
+            )
         else:
             del out[at:]
     return bytes(out)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....dims import Dim, DimExpr
+from ....dims import Dim, DimExpr, manageable
 from ....dims_text import parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
@@ -384,6 +384,10 @@ class Builder:
             )
             if wraps or solved.size > FEW:
                 return None
+            if not all(isinstance(d, bool) or manageable(d) for d in solved.flat):
+                if any(isinstance(d, DimExpr) for d in solved.flat):
+                    raise ModelError("the sizes it computes are too long to reason about")
+                return None  # whole numbers beyond int64
             out.append(Operand(label, self.graph, elements=solved, dtype=kind))
         return out
 
