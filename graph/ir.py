@@ -57,7 +57,7 @@ class Piece:
         return f"{self.axis}{'/' if self.part == 'outer' else '%'}{self.block}"
 
 
-MOST_AXES = 64  # as many as NumPy's arrays have
+MOST_AXES = 32  # as many as all of NumPy's functions take
 _MOST_BYTES = 1 << 62  # what native code can count with room to spare
 Layout: TypeAlias = tuple[Piece, ...]
 Shape: TypeAlias = tuple[Dim, ...]

@@ -28,7 +28,6 @@ from .base import (
     sample,
 )
 
-
 MOST_JOINED = 64  # operands of one Concat: each is one more choice for every element
 
 
@@ -100,6 +99,8 @@ def reshape_index(axes: Sequence[alg.Axis], shape: Shape, old: Shape) -> list[Di
                 j += 1
         groups.append((left, right))
     out: list[Dim] = [0] * len(old)
+    if 0 in old:
+        return out  # there is no element to find
     for left, right in groups:
         flat: Dim = 0
         for k in right:

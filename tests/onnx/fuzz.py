@@ -24,7 +24,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,7 +42,7 @@ from flowmill.runtime.arguments import checked  # noqa: E402
 from tests.onnx import suite  # noqa: E402
 from tests.onnx.mutations import INTEGERS, mutated  # noqa: E402
 
-MEMORY = 3 << 30  # bytes of address space a case may use beyond what Python and LLVM have
+MEMORY = 1 << 30  # bytes of address space a case may use beyond what Python and LLVM have
 SECONDS = 20  # of processor time
 WAIT = 300  # seconds until a silent child is taken to hang
 LARGEST_BASE = 200_000  # bytes of an official model to mutate
@@ -65,19 +65,34 @@ class Finding:
 # --- one case -------------------------------------------------------------------------------------
 
 
-@cache
-def bases(folder: str = "") -> tuple[Path, ...]:
-    """Models to mutate: small official ones, or all of a folder."""
+def base_of(random: Random, folder: str) -> Path:
+    """A model to mutate: a small official one of plain tensors, or any of a folder."""
     if folder:
-        return tuple(sorted(Path(folder).rglob("*.onnx")))
-    return tuple(c.path for c in suite.cases() if c.path.stat().st_size <= LARGEST_BASE)
+        return random.choice(sorted(Path(folder).rglob("*.onnx")))
+    while True:
+        case = random.choice(suite.cases())
+        if case.path.stat().st_size <= LARGEST_BASE and suite.scope(case) is None:
+            return case.path
 
 
 def made(seed: int, case: int, folder: str = "") -> tuple[Path, bytes, Random]:
     """The model a case starts from, what became of it, and the generator for what is fed to it."""
     random = Random(f"{seed}/{case}")
-    base = random.choice(bases(folder))
+    base = base_of(random, folder)
     return base, mutated(base.read_bytes(), random), random
+
+
+def broken(case: int) -> None:
+    """What a case does that tests whether findings are found."""
+    if case == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if case == 3:
+        while True:
+            pass
+    if case == 4:
+        raise ZeroDivisionError
+    if case == 5:
+        raise fm.ModelError("it is malformed: MemoryError()")
 
 
 def steps(base: Path, raw: bytes, random: Random) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -156,12 +171,12 @@ def outcome(step: Callable[[], Any], phase: str) -> tuple[str, str]:
     """What became of a step: "done", "refused" (with the message), or "wrong" (with a traceback)."""
     try:
         return ("done" if step() is not False else "refused"), "too much work to run"
-    except fm.ModelError as e:
-        return "refused", str(e)
     except fm.errors.UserError as e:
-        if phase != "load":
-            return "refused", str(e)
-        return "wrong", f"{type(e).__name__} instead of ModelError: {e}"
+        if "MemoryError" in str(e):
+            return "wrong", f"memory is asked for without limit: {e}"
+        if phase == "load" and not isinstance(e, fm.ModelError):
+            return "wrong", f"{type(e).__name__} instead of ModelError: {e}"
+        return "refused", str(e)
     except Exception as e:
         return "wrong", "".join(traceback.format_exception(e)[-9:])
 
@@ -187,10 +202,14 @@ def child(args: argparse.Namespace) -> None:
         base, raw, random = made(args.seed, case, args.folder)
         os.environ["FLOWMILL_CHECK_BOUNDS"] = "1" if case % 4 == 0 else "0"
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(spent.ru_utime + spent.ru_stime) + SECONDS
+        limit = int(spent.ru_utime + spent.ru_stime) + (2 if args.broken else SECONDS)
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
         last = {}
-        for phase, step in steps(base, raw, random):
+        if args.broken:
+            todo = iter([("load", partial(broken, case))])
+        else:
+            todo = steps(base, raw, random)
+        for phase, step in todo:
             tell(case=case, base=base.parent.name, phase=phase)
             result, text = outcome(step, phase)
             last = {"phase": phase, "result": result, "text": text}
@@ -212,7 +231,7 @@ class Report:
 
 
 def fuzzed(cases: int, seed: int = 0, jobs: int = 2, folder: str = "", first: int = 0,
-           progress: Callable[[Finding], None] | None = None) -> Report:  # fmt: skip
+           progress: Callable[[Finding], None] | None = None, broken: bool = False) -> Report:  # fmt: skip
     """All cases, in `jobs` child processes at a time, which are begun anew where one dies."""
     report = Report({}, [], [])
     lock = threading.Lock()
@@ -237,7 +256,8 @@ def fuzzed(cases: int, seed: int = 0, jobs: int = 2, folder: str = "", first: in
     def _series(at: int, programs: str) -> int:
         """Runs a child until it ends; the last case it began."""
         command = [sys.executable, str(Path(__file__)), "--child", "--first", str(at), "--cases",
-                   str(cases), "--step", str(jobs), "--seed", str(seed), "--folder", folder]  # fmt: skip
+                   str(cases), "--step", str(jobs), "--seed", str(seed), "--folder", folder,
+                   *(["--broken"] if broken else [])]  # fmt: skip
         errors = Path(programs, "stderr")
         environ = {**os.environ, "FLOWMILL_CACHE": programs, "FLOWMILL_VERIFY": "1",
                    "FLOWMILL_CACHE_BYTES": str(64 << 20)}  # fmt: skip
@@ -287,6 +307,7 @@ def main() -> int:
     parser.add_argument("--case", type=int, help="one case, in this process")
     parser.add_argument("-o", "--output", help="where to write the model of --case")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--broken", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--step", type=int, default=1, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:

@@ -20,7 +20,7 @@ from ....dims_text import parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
-from ...ir import CALLS, Shape, TensorType, Value
+from ...ir import CALLS, MOST_AXES, Shape, TensorType, Value
 from ...ops.source import constant
 from ...tokens import RESERVED
 from .call import FEW, Call, Operand, Undetermined
@@ -377,6 +377,8 @@ class Builder:
             return None
         out: list[Operand | None] = []
         for label, solved in zip(call.node.output, made if isinstance(made, list) else [made]):
+            if solved.ndim > MOST_AXES:
+                raise ModelError(f"the result would have {solved.ndim} axes, more than {MOST_AXES}")
             bools = solved.size > 0 and all(isinstance(d, bool) for d in solved.flat)
             kind = bool_ if bools else dtype
             wraps = kind == int32 and any(

@@ -12,7 +12,6 @@ from ....ops.shape import concat, reshape
 from ..call import Call
 from ..registry import converter
 
-
 MOST_COLUMNS = 1 << 24
 
 
