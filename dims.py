@@ -17,6 +17,8 @@ Dim: TypeAlias = Union[int, "DimExpr"]
 Bounds: TypeAlias = tuple[int | None, int | None]
 _Monomial: TypeAlias = "tuple[Atom, ...]"
 _MOST_TERMS = 4096  # of a product, before terms are joined
+_MOST_FACTORS = 64  # of one term
+_LONGEST = 4096  # characters that an expression takes, as far as `manageable` goes
 
 
 class Atom:
@@ -99,6 +101,9 @@ class DimExpr:
         for m1, c1 in self.terms:
             for m2, c2 in other.terms:
                 m = tuple(sorted(m1 + m2, key=_atom_key))
+                if len(m) > _MOST_FACTORS:
+                    raise ShapeError(f"a size is a product of more than {_MOST_FACTORS} factors: "
+                                     f"{show(self)[:80]}...")  # fmt: skip
                 out[m] = out.get(m, 0) + c1 * c2
         return _make(out)
 
@@ -160,6 +165,15 @@ def _sum(parts: Iterable[tuple[Dim, int]]) -> Dim:
             for m, c in d.terms:
                 out[m] = out.get(m, 0) + c * k
     return _make(out)
+
+
+def manageable(d: Dim) -> bool:
+    """Whether an expression is short enough to be computed with, and its numbers small enough to be
+    counted with by native code."""
+    if isinstance(d, int):
+        return abs(d) < 1 << 63
+    length = sum(len(a.key) for m, _ in d.terms for a in m)
+    return length <= _LONGEST and all(abs(c) < 1 << 62 for _, c in d.terms)
 
 
 def total(dims: Iterable[Dim]) -> Dim:

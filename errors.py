@@ -89,6 +89,11 @@ class ShapeError(UserError):
     placed = True
 
 
+class LimitError(ShapeError):
+    """A value would be larger, or have more axes, than anything can hold; found out while a graph
+    is built or compiled."""
+
+
 class DTypeError(UserError):
     """Data types do not fit an op."""
 

@@ -15,9 +15,28 @@ from itertools import takewhile
 from math import copysign
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..dims import Dim, DimExpr, Sym, as_sym, ceildiv, free_symbols, product, show
+from ..dims import (
+    Dim,
+    DimExpr,
+    Sym,
+    as_sym,
+    ceildiv,
+    free_symbols,
+    manageable,
+    product,
+    show,
+)
 from ..dtypes import DType
-from ..errors import UNKNOWN, GraphError, InternalError, Loc, ShapeError, UserError, user_frame
+from ..errors import (
+    UNKNOWN,
+    GraphError,
+    InternalError,
+    LimitError,
+    Loc,
+    ShapeError,
+    UserError,
+    user_frame,
+)
 
 if TYPE_CHECKING:
     from .ops.base import Op
@@ -48,6 +67,7 @@ class Piece:
         return f"{self.axis}{'/' if self.part == 'outer' else '%'}{self.block}"
 
 
+MOST_AXES = 32  # as many as all of NumPy's functions take
 _MOST_BYTES = 1 << 62  # what native code can count with room to spare
 Layout: TypeAlias = tuple[Piece, ...]
 Shape: TypeAlias = tuple[Dim, ...]
@@ -326,8 +346,13 @@ class Interner:
             for t in types:
                 if any(isinstance(d, int) and d < 0 for d in t.shape):
                     raise ShapeError(f"the result would be {t}: a size is negative")
+                if not all(map(manageable, t.shape)):
+                    raise LimitError("the result would have sizes too large or long to reason about: "
+                                     f"{str(t)[:80]}...")  # fmt: skip
+                if t.ndim > MOST_AXES:
+                    raise LimitError(f"the result would have {t.ndim} axes, more than {MOST_AXES}")
                 if isinstance(t.size, int) and t.size * t.dtype.itemsize > _MOST_BYTES:
-                    raise ShapeError(f"the result would be {t}: more than 2**62 bytes")
+                    raise LimitError(f"the result would be {t}: more than 2**62 bytes")
         except UserError as e:
             raise _located(e, op, inputs, loc) from None
         if inputs and self.sizes and (untold := self.untold(op, inputs, types)):

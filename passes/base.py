@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from .. import config
-from ..errors import InternalError, UserError
+from ..errors import InternalError, LimitError, UserError
 from ..graph.ir import Function, Node
 from ..graph.text import show
 from ..graph.verify import verify
@@ -101,6 +101,8 @@ class Pipeline:
             start = time.perf_counter()
             try:
                 after = p.run(function, context)
+            except LimitError:
+                raise  # what was asked for takes more than anything has
             except UserError as e:
                 raise InternalError(f"pass {p.name} made what is not well formed: {e}") from e
             log.ran(p, after, time.perf_counter() - start, after is not function)

@@ -15,6 +15,7 @@ groups free of cycles without any search.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ from .reading import Reading
 from .rows import Decision, RowGroups
 from .special import KERNELS
 
+MOST_STEPS = 64  # nodes in a row, one reading the other, that are written out in one kernel
 _SMALL = 64  # results of at most so many elements are computed as early as possible
 
 
@@ -62,6 +64,7 @@ class Fuse:
         self.reading = Reading(function)
         self.steady = steady
         self.asked = {v for _, v in (*function.outputs, *function.updates)}
+        self.steps: dict[Node, int] = {}  # nodes in a row that a node ends, within its group
 
     def run(self) -> Function:
         rows = RowGroups(self.reading, early_order(self.function), self.steady)
@@ -157,12 +160,28 @@ class Fuse:
         g.nodes.append(n)
         g.last = self.place[n]
         self.group_of[n] = g
+        self.steps[n] = self.steps_to(n, (g,))
         self.decisions.append(Decision(n, why))
 
     def add(self, g: Group) -> None:
         self.groups.append(g)
         for n in g.nodes:
             self.group_of[n] = g
+            self.steps[n] = self.steps_to(n, (g,))
+
+    def steps_to(self, n: Node, groups: Sequence[Group]) -> int:
+        """How many nodes in a row `n` ends, virtual ones too, where `groups` are one kernel. One
+        that chooses among many operands counts several times: its choices are nested."""
+        most = 0
+        stack = [(v, max(1, len(n.inputs) // 4)) for v in n.inputs]
+        while stack:
+            v, passed = stack.pop()
+            if self.reading.is_virtual(v.node):
+                stack += [(x, passed + 1) for x in v.node.inputs]
+            elif self.group_of.get(v.node) in groups:
+                passed += self.steps.get(v.node, 0)
+            most = max(most, passed)
+        return most
 
     def producers(self, n: Node) -> list[Value]:
         """Computed values `n` reads, reductions first: joining those saves most."""
@@ -178,6 +197,8 @@ class Fuse:
             if other is not None and other is not g and other.last >= g.first:
                 late.append(other)
         if not all(self.fits_into(other, g) for other in late):
+            return False
+        if self.steps_to(n, (g, *late)) > MOST_STEPS:
             return False
         for other in late:
             if other in self.groups:
@@ -221,6 +242,8 @@ class Fuse:
             return False  # why it is no member is on record
         if g.reduces and g.anchor in self.steady and n not in self.steady:
             return self.decline(n, f"{v.node!r} need not be computed at every run")
+        if self.steps_to(n, (g,)) > MOST_STEPS:
+            return self.decline(n, f"{v.node!r} ends a long row of nodes")
         anchor = g.anchor.outputs[0]
         out = n.outputs[0]
         if out.shape != anchor.shape or out.type.layout != anchor.type.layout:
@@ -274,6 +297,9 @@ class Fuse:
         live = [x for m in p.nodes for x in m.outputs
                 if x in self.reading.kept or any(self.group_of.get(u) is not p
                                          for u in self.reading.final_users(x))]  # fmt: skip
+        if self.steps_to(n, (g, p)) > MOST_STEPS:
+            self.decline(n, f"{v.node!r} ends a long row of nodes")
+            return
         if live != [v] or v in self.reading.kept or set(self.reading.final_users(v)) != {n}:
             self.decline(n, f"{v.node!r} has other readers")
             return

@@ -76,15 +76,18 @@ def phased(jobs: list[Job], target: Target, commits: Callable[[Work], bool]) -> 
     barriers, so a kernel that stores into a variable does not follow one that can fail without.
     Launches with a size among their dimensions do not follow the kernel that computes it."""
     out: list[Group] = []
+    small = False  # whether what came last is kernels too small for two threads
     for w in jobs:
         if isinstance(w, Held):
             out.append(w)
+            small = False
             continue
         single = parts([w], target) == 1
-        last = out[-1] if out else None
-        if isinstance(last, list) and single and parts(last, target) == 1 and not last[-1].tells:
-            if not (commits(w) and any(before.fails for before in last)):
-                last.append(w)
-                continue
-        out.append([w])
+        last = out[-1] if small and single else None
+        follows = isinstance(last, list) and not last[-1].tells
+        if follows and not (commits(w) and any(before.fails for before in last)):
+            last.append(w)
+        else:
+            out.append([w])
+        small = single
     return out

@@ -29,6 +29,7 @@ READ_THROUGH = (
     SizeOf,
     EnsureShape,
 )  # never computed by themselves
+MOST_PASSED = 48  # virtual nodes in a row: each makes an index longer
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,13 @@ class Reading:
         for n in self.nodes:  # what is read through depends on all users
             if n.op.name in KERNELS:
                 self.kept.update(v for v in map(memory_of, n.inputs) if self._is_virtual(v.node))
-        self._virtual = {n: self._is_virtual(n) for n in self.nodes}
+        self._virtual: dict[Node, bool] = {}
+        passed: dict[Node, int] = {}  # the virtual nodes that reading goes through
+        for n in self.nodes:
+            passed[n] = 1 + max((passed[v.node] for v in n.inputs), default=0)
+            self._virtual[n] = self._is_virtual(n) and passed[n] <= MOST_PASSED
+            if not self._virtual[n]:
+                passed[n] = 0
         self._through: dict[Node, list[Value]] = {}
 
     def is_source(self, n: Node) -> bool:

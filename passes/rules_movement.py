@@ -10,9 +10,9 @@ from ..dims import Dim
 from ..graph.ir import CALLS, Shape, Value
 from ..graph.notation import broadcast_to, containing, pad, reshape, slice_, transpose, unslice
 from ..graph.ops.base import Pointwise
-from ..graph.ops.shape import BroadcastTo, Concat, Reshape
+from ..graph.ops.shape import MOST_JOINED, BroadcastTo, Concat, Reshape
 from ..graph.ops.source import Constant
-from ..graph.patterns import applied, rule, variables
+from ..graph.patterns import applied, decline, rule, variables
 
 X, P, Q, S, R, N, M, K, J = variables("x p q s r n m k j")
 A, B, E, F, V = variables("a b e f v")
@@ -128,6 +128,8 @@ def join_of_joined(out: Value) -> Any:
     flat = [x for x in flat if x.shape[op.axis] != 0] or flat[:1]
     if len(flat) == 1:
         return flat[0]
+    if len(flat) > MOST_JOINED:
+        return decline("too many values for one kernel to choose from")
     return (
         None if flat == list(out.node.inputs) else out.node.owner.node(op, tuple(flat)).outputs[0]
     )

@@ -6,6 +6,9 @@ definition, which is the compiled oracle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ..algorithm import REDUCTION_START, Const, Expr, Index, Load, Select, apply, cast
 from ..codegen.kernel.ir import Alloc, Buffer, Kernel, Stmt, Store, expressions, statements
 from ..codegen.kernel.ir import For as Loop
@@ -114,8 +117,24 @@ def _naive_reduction(nest: Nest) -> list[Stmt]:
             *finish(nest, best, {})]  # fmt: skip
 
 
+def turning(body: Sequence[Stmt]) -> list[Stmt]:
+    """Statements without the loops that never turn, and those that only hold such: going through
+    2**40 rows of no elements takes its time."""
+    out: list[Stmt] = []
+    for s in body:
+        if isinstance(s, Loop):
+            inside = turning(s.body)
+            if not inside or (isinstance(s.hi, int) and isinstance(s.lo, int) and s.hi <= s.lo):
+                continue
+            if len(inside) != len(s.body) or any(a is not b for a, b in zip(inside, s.body)):
+                s = replace(s, body=tuple(inside))
+        out.append(s)
+    return out
+
+
 def kernel(lowered: Lowered, name: str, body: list[Stmt]) -> Kernel:
     """A kernel over the group's buffers; its dims are the symbols that no loop binds."""
+    body = turning(body)
     params = tuple(Buffer(b.name, b.type.dtype, b.type.physical_shape, "arg", b.written)
                    for b in lowered.buffers)  # fmt: skip
     bound: set[Sym] = set()

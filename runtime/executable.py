@@ -29,6 +29,8 @@ from .state import State, aligned
 _empty = np.empty
 _HOST = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
 UNCHANGED = "variables are as they were before the run"
+NO_RESULTS = (AttributeError, IndexError, TypeError, ValueError, MemoryError)
+"""What is raised where inputs are no arrays, or there is no memory for results; `run` says so."""
 _MESSAGES = {
     "index": "index out of range",
     "zero_division": "integer division by zero",
@@ -223,13 +225,14 @@ class Executable:
             return None
         if given is not None:
             outs = given
-        elif self.static:
-            outs = [_empty(s, d) for s, d in self._plan]
         else:
             try:
-                outs = [_empty([d if d.__class__ is int else inputs[d[0]].shape[d[1]] for d in s], t)
-                        for s, t in self._plan]  # fmt: skip
-            except (AttributeError, IndexError, TypeError, ValueError):
+                if self.static:
+                    outs = [_empty(s, d) for s, d in self._plan]
+                else:
+                    outs = [_empty([d if d.__class__ is int else inputs[d[0]].shape[d[1]]
+                                    for d in s], t) for s, t in self._plan]  # fmt: skip
+            except NO_RESULTS:
                 return None
         if not self._uses_state:
             return outs if self._fast(*inputs, *outs) == 0 else None
@@ -263,13 +266,13 @@ class Executable:
         def call(*arrays: Any, out: Any = None) -> Any:
             result = out
             if result is None:
-                if not varying:
-                    result = _empty(fixed, dtype)
-                else:
-                    try:
+                try:
+                    if not varying:
+                        result = _empty(fixed, dtype)
+                    else:
                         result = _empty((*head, arrays[source].shape[axis], *tail), dtype)
-                    except (AttributeError, IndexError, TypeError, ValueError):
-                        return slow(arrays, None)
+                except NO_RESULTS:
+                    return slow(arrays, None)
             readers.append(None)
             try:
                 if state.writes or (self._prepared_at != state.changes and self.stale()):

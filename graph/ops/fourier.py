@@ -16,7 +16,7 @@ from ...dtypes import Array
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, TensorType, Value
 from .base import Op, as_value, graph_function, make, normal_axis, sample
-from .fourier_steps import transform
+from .fourier_steps import check_length, transform
 from .shape import Slice, as_shape, concat
 
 
@@ -31,6 +31,7 @@ def _check(x: TensorType, axis: int, complex_: bool) -> int:
         raise ShapeError(f"axis {axis} of {x} is that of the pairs")
     if x.shape[at] == 0:
         raise ShapeError(f"axis {at} of {x} is empty: there is nothing to transform")
+    check_length(x.shape[at])
     return at
 
 
@@ -145,6 +146,7 @@ class Irfft(Op):
         if x.shape[at] != self.size // 2 + 1:
             raise ShapeError(f"{x} has not the {self.size // 2 + 1} bins along axis {at} that "
                              f"{self.size} real numbers have")  # fmt: skip
+        check_length(self.size)
         return TensorType(x.dtype, (*x.shape[:at], self.size, *x.shape[at + 1 : -1]))
 
     def expand(self, *xs: Value) -> Value:

@@ -22,12 +22,20 @@ import numpy as np
 from ...algorithm import Compute, axis
 from ...dims import Dim, product
 from ...dtypes import Array, float64
-from ...errors import ShapeError
+from ...errors import LimitError, ShapeError
 from ..ir import CALLS, TensorType, Value
 from .base import Op, Operand, as_value, make, sample
 
 PASS = 9.0  # what one more step costs, in products of 8 x 8
 MOST_PRIME = 256  # prime factors beyond are left to convolution
+MOST_POINTS = 1 << 22  # of a transform: its tables are made while compiling
+
+
+def check_length(n: Dim) -> None:
+    """LimitError for a transform whose tables would be too large."""
+    if isinstance(n, int) and (n > MOST_POINTS or (2 * n > MOST_POINTS and not _factors(n))):
+        raise LimitError(f"a transform of {n} elements; there may be {MOST_POINTS}, and half as many "
+                         f"where {n} has a prime factor above {MOST_PRIME}")  # fmt: skip
 
 
 @dataclass(frozen=True)

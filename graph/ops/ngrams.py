@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from ...dims import Dim
 from ...dtypes import int32
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Value
 from .base import as_value, graph_function
 from .shape import concat
 
+MOST_STEPS = 256  # each of them is a comparison of its own
+
 
 @graph_function("count_ngrams")
 def count_ngrams(x: Any, grams: Sequence[Sequence[int]], max_skip: int = 0) -> Value:
     """x [..., n], integers -> [..., len(grams)] (int32): how often each of `grams` occurs along the
     last axis, its elements being neighbours or, up to `max_skip` of them, any other equal number of
-    elements apart."""
+    elements apart. ShapeError where they would be compared at more than MOST_STEPS distances."""
     v = as_value(x)
     if not v.dtype.is_integer:
         raise DTypeError(f"count_ngrams: sequences of integers are counted, not {v.type}")
@@ -35,12 +38,26 @@ def count_ngrams(x: Any, grams: Sequence[Sequence[int]], max_skip: int = 0) -> V
     for length in sorted({len(g) for g in grams}):
         chosen = [k for k, g in enumerate(grams) if len(g) == length]
         table = np.array([grams[k] for k in chosen], v.dtype.numpy)
-        skips = range(1, (max_skip if length > 1 else 0) + 2)
+        skips = range(1, _steps(v.shape[-1], length, max_skip) + 1)
         parts.append(reduce(lambda a, b: a + b, (_occurrences(v, table, s) for s in skips)))
         order += chosen
     found = parts[0] if len(parts) == 1 else concat(parts, v.ndim - 1)
     places = np.argsort(np.array(order))
     return found if order == sorted(order) else CALLS["gather"](found, places, v.ndim - 1)
+
+
+def _steps(n: Dim, length: int, max_skip: int) -> int:
+    """How many distances between neighbours of a gram are looked at, from 1 on: none at which it
+    would be longer than the sequence."""
+    if length == 1:
+        return 1
+    fitting = max((n - 1) // (length - 1), 1) if isinstance(n, int) else max_skip + 1
+    steps = min(max_skip + 1, fitting)
+    if not 1 <= steps <= MOST_STEPS:
+        raise ShapeError(
+            f"count_ngrams: max_skip must be from 0 to {MOST_STEPS - 1}, not {max_skip}"
+        )
+    return steps
 
 
 def _occurrences(v: Value, table: Any, step: int) -> Value:

@@ -20,7 +20,7 @@ import numpy as np
 from ... import algorithm as alg
 from ...dims import Dim
 from ...dtypes import float64
-from ...errors import ConfigError, DTypeError, ShapeError
+from ...errors import ConfigError, DTypeError, LimitError, ShapeError
 from ..ir import CALLS, Shape, Value
 from .base import as_value, graph_function, make, normal_axis
 from .resample import resample
@@ -31,6 +31,8 @@ COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "alig
                "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize")  # fmt: skip
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 POLICIES = ("stretch", "not_larger", "not_smaller")
+MOST_TAPS = 1 << 16  # elements that one of the result is made of
+MOST_ENTRIES = 1 << 22  # of a table of constants; larger ones are made at run time
 SHIFTED = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "asymmetric")
 
 
@@ -88,6 +90,10 @@ class Formula:
         """Which elements around the one below a place count."""
         reach = {"linear": 1, "cubic": 2}[self.mode]
         if self.antialias and scale is not None and scale < 1:
+            if reach / scale > MOST_TAPS:
+                raise LimitError(
+                    f"resize: scale {scale} makes one element of more than {MOST_TAPS}"
+                )
             first = floor(-reach / scale) + 1
             return range(first, 2 - first)
         return range(1 - reach, 1 + reach)
@@ -118,7 +124,7 @@ class Formula:
         """Whether every element is repeated `scale` times, whatever the size: places that are
         `scale` apart then differ by 1, so that the first ones tell it."""
         whole = scale is not None and scale == int(scale) and self.coordinates in SHIFTED
-        if self.mode != "nearest" or not whole or scale is None or scale < 1:
+        if self.mode != "nearest" or not whole or scale is None or not 1 <= scale <= MOST_TAPS:
             return False
         n = 2 if scale > 1 else 3  # no size at which the formulas make an exception
         place = self.source(np, np.arange(scale), float(n), n * scale, scale, None)
@@ -131,7 +137,6 @@ def _along(x: Value, axis: int, out: Dim, scale: float | None, roi: Any, f: Form
     if f.repeats(scale):
         return _repeated(x, axis, int(scale or 1))
     values = any(isinstance(r, Value) for r in roi or ())
-    known = isinstance(n, int) and isinstance(out, int) and not values
     owner = x.node.owner
     ratio = scale
     if ratio is None and isinstance(n, int) and isinstance(out, int) and n:
@@ -139,13 +144,16 @@ def _along(x: Value, axis: int, out: Dim, scale: float | None, roi: Any, f: Form
     if f.antialias and ratio is None:
         raise ShapeError(f"resize: antialiasing needs a known scale; axis {axis} of {x.type} is "
                          "symbolic", "give scales instead of sizes")  # fmt: skip
+    taps = range(1) if f.mode == "nearest" else f.offsets(ratio)
+    known = (isinstance(n, int) and isinstance(out, int) and not values
+             and out * len(taps) <= MOST_ENTRIES)  # fmt: skip
     m: Any = np if known else NODES
     size, wanted = _count(n, owner), _count(out, owner)
     i: Any = np.arange(wanted) if known else CALLS["iota"]((out,), 0, float64, owner)
     place = f.source(m, i, size, wanted, scale, roi)
     if f.mode == "nearest":
         return _picked(x, axis, f.nearest(m, place))
-    steps = np.array([f.offsets(ratio)], np.float64)
+    steps = np.array([taps], np.float64)
     offsets = steps if known else CALLS["constant"](steps, dtype=float64, owner=owner)
     column = place[:, None] if known else CALLS["expand_dims"](place, 1)
     indices, weights = f.table(m, column, size, offsets, ratio)

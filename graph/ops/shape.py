@@ -28,6 +28,8 @@ from .base import (
     sample,
 )
 
+MOST_JOINED = 64  # operands of one Concat: each is one more choice for every element
+
 
 class Movement(Op, abstract=True):
     """Every result element is one operand element, or zero."""
@@ -97,6 +99,8 @@ def reshape_index(axes: Sequence[alg.Axis], shape: Shape, old: Shape) -> list[Di
                 j += 1
         groups.append((left, right))
     out: list[Dim] = [0] * len(old)
+    if 0 in old:
+        return out  # there is no element to find
     for left, right in groups:
         flat: Dim = 0
         for k in right:
@@ -472,6 +476,9 @@ def concat(values: Iterable[Any], axis: int | None = 0) -> Value:
     if vs and vs[0].ndim == 0:
         raise ShapeError("concat: scalars have no axis to be joined along", "use fm.stack")
     at = normal_axis(axis, vs[0].ndim)
+    while len(vs) > MOST_JOINED:
+        pieces = [vs[k : k + MOST_JOINED] for k in range(0, len(vs), MOST_JOINED)]
+        vs = tuple(p[0] if len(p) == 1 else make(Concat(at), *p) for p in pieces)
     return vs[0] if len(vs) == 1 else make(Concat(at), *vs)
 
 

@@ -20,6 +20,8 @@ from .base import graph_function
 from .creation import iota
 from .shape import as_shape
 
+MOST_WEIGHTS = 1 << 24  # of a matrix made while a graph is built
+
 
 def _cosines(
     size: Any, weights: tuple[float, ...], periodic: bool, dtype: Any, owner: Interner | None
@@ -75,6 +77,10 @@ def mel_weight_matrix(
     if bands < 1 or dft_length < 2 or not 0 <= low < high:
         raise ConfigError(f"mel_weight_matrix: {bands} bands from {low} to {high} Hz out of a "
                           f"spectrum of length {dft_length}")  # fmt: skip
+    if sample_rate < 1 or bands * dft_length > MOST_WEIGHTS:
+        raise ConfigError(f"mel_weight_matrix: {bands} bands of a spectrum of length {dft_length} at "
+                          f"{sample_rate} Hz: rates begin at 1, and there may be {MOST_WEIGHTS} "
+                          "weights")  # fmt: skip
     weights = mel_triangles(bands, dft_length, sample_rate, low, high)
     return CALLS["constant"](weights, as_dtype(dtype), owner)  # type: ignore[no-any-return]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,131 @@ def test_external_data_that_do_not_fit(tmp_path: Path, offset: str, length: str)
         w.external_data.add(key=key, value=value)
     (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
     refused(tmp_path / "m.onnx", '"w"')
+
+
+def i64(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def big(op: str, inputs: str, words: str, weights: Any, x: Any = (1, 1, 3, 4), opset: int = 21,
+        **attributes: Any) -> Any:  # fmt: skip
+    """A model of one node that asks for what nothing holds, and words of what is said of it."""
+    nodes = [node(op, inputs, "y", "greedy", **attributes)]
+    return pytest.param(raw(nodes, [info("x", "f", list(x))], ["y"], weights, opset), words, id=op)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        big("ConstantOfShape", "n", "2**62 bytes", {"n": i64(1 << 62, 1 << 62)}),
+        big("Expand", "x n", "2**62 bytes", {"n": i64(1 << 40, 1 << 20, 1, 1, 3, 4)}),
+        big("Tile", "x n", "2**62 bytes", {"n": i64(1, 1, 1 << 40, 1 << 20)}),
+        big("Pad", "x n", "2**62 bytes", {"n": i64(0, 0, 1 << 40, 1 << 40, 0, 0, 0, 0)}),
+        big("Range", "a b c", "too large", {"a": np.float32(0), "b": np.float32(1e30),
+                                            "c": np.float32(1e-30)}),
+        big("Conv", "x w", "2**62 bytes", {"w": np.ones((1, 1, 2, 2), np.float32)},
+            pads=[1 << 30] * 4),
+        big("Resize", "x - s", "2**62 bytes", {"s": np.array([1, 1, 1e9, 1e10], np.float32)}),
+        big("Upsample", "x s", "2**62 bytes", {"s": np.array([1, 1, 1e9, 1e10], np.float32)},
+            opset=9),
+        big("DFT", "x n a", "a transform of", {"n": np.int64(1 << 31), "a": np.int64(1)}, (1, 8, 1),
+            20),
+        big("AffineGrid", "t s", "2**62 bytes", {"t": np.ones((1, 2, 3), np.float32),
+                                                 "s": i64(1, 1, 1 << 30, 1 << 30)}),
+        big("RandomNormal", "", "2**32 elements", {}, shape=[1 << 30, 1 << 12]),
+        big("Unsqueeze", "x a", "axes, more than", {"a": np.arange(4, 1000)}),
+        big("TopK", "x k", "there are no", {"k": i64(1 << 40)}),
+        big("TfIdfVectorizer", "t", "max_skip", {"t": np.arange(1000)}, mode="TF",
+            ngram_counts=[0, 0], ngram_indexes=[0], pool_int64s=[1, 2], min_gram_length=2,
+            max_gram_length=2, max_skip_count=999),
+    ],
+)  # fmt: skip
+def test_greed(source: bytes, words: str) -> None:
+    refused(source, '"greedy"', words)
+
+
+def test_numbers_that_grow() -> None:
+    """Sizes that are squared again and again are given up, numbers wrap as they do at run time."""
+
+    def squares(of: str, count: int) -> list[Any]:
+        names = [of, *(f"v{k}" for k in range(count))]
+        return [node("Mul", f"{a} {a}", b) for a, b in pairwise(names)]
+
+    sizes = [node("Shape", "x", "s"), *squares("s", 40)]
+    refused(raw(sizes, [info("x", "f", ["n", "m"])], ["v39"]), "64 factors")
+    graph = fm.onnx.load(raw(squares("c", 40), [], ["v39"], {"c": np.int64(3)}))
+    assert fm.Session(graph).run("v39").view(np.uint64) == pow(3, 1 << 40, 1 << 64)
+
+
+@pytest.mark.parametrize("op", ["Sum", "Concat"])
+def test_many_operands(op: str) -> None:
+    more = {"axis": 0} if op == "Concat" else {}
+    source = raw([node(op, " ".join(["x"] * 1500), "y", **more)], [info("x", "f", [2])], ["y"])
+    y = fm.Session(fm.onnx.load(source)).run("y", {"x": np.ones(2, np.float32)})
+    assert y.sum() == 3000
+
+
+def test_long_rows_of_nodes() -> None:
+    """One after the other, read by nobody else: more than one kernel can be written of."""
+    names = ["x", *(f"v{k}" for k in range(300))]
+    kinds = ("Sin", "Neg", "Gelu", "Flatten", "Softsign")
+    nodes = [node(kinds[k % 5], a, b) for k, (a, b) in enumerate(pairwise(names))]
+    graph = fm.onnx.load(raw(nodes, IN, ["v299"]))
+    assert np.isfinite(fm.Session(graph).run("v299", {"x": np.ones((3, 4), np.float32)})).all()
+
+
+def test_deep_branches() -> None:
+    """Branches inside each other, called through functions inside each other."""
+
+    def branch(body: Any, name: str) -> onnx.NodeProto:
+        out = [helper.make_empty_tensor_value_info(body.output[0])]
+        graph = helper.make_graph([body], "branch", [], out)
+        return helper.make_node("If", ["c"], [name], then_branch=graph, else_branch=graph)
+
+    body = node("Neg", "x", "y0")
+    for k in range(8):
+        body = branch(body, f"y{k + 1}")
+    body.output[0] = "y"
+    functions = [
+        helper.make_function("own", f"f{k}", ["x", "c"], ["y"],
+                             [helper.make_node(f"f{k - 1}", ["x", "c"], ["y"], domain="own")] if k
+                             else [body], [helper.make_opsetid(d, 21) for d in ("", "own")], [])
+        for k in range(50)]  # fmt: skip
+    call = helper.make_node("f49", ["x", "c"], ["y"], domain="own")
+    graph = fm.onnx.load(raw([call], [*IN, info("c", "?", [])], OUT, functions=functions))
+    x = np.ones((3, 4), np.float32)
+    assert (fm.Session(graph).run("y", {"x": x, "c": np.array(True)}) == -1).all()
+
+
+def test_names_that_are_no_text() -> None:
+    source = raw([node("Neg", "x", "y", "abcdefgh")], IN, OUT)
+    refused(source.replace(b"abcdefgh", b"abc\xffefgh"), "no text")
+    refused(source.replace(b"tested", b"t\xffsted"), "no text")
+
+
+def test_results_no_memory_holds() -> None:
+    source = raw([node("Expand", "x n", "y")], IN, OUT, {"n": i64(1 << 50, 3, 4)})
+    session = fm.Session(fm.onnx.load(source))
+    for _ in range(2):
+        with pytest.raises(fm.RunError, match="no memory"):
+            session.run(None, {"x": np.ones((3, 4), np.float32)})
+
+
+def test_sizes_promised_to_rows() -> None:
+    """[n] beside [3, 4] within a softmax, whether or not n is 4."""
+    nodes = [node("Mul", "x w", "m"), node("Softmax", "m", "y")]
+    graph = fm.onnx.load(raw(nodes, [*IN, info("w", "f", ["n"])], OUT))
+    session, x = fm.Session(graph), np.ones((3, 4), np.float32)
+    assert np.allclose(session.run("y", {"x": x, "w": np.ones(4, np.float32)}), 0.25)
+    for n in (0, 3, 5):
+        with pytest.raises(fm.RunError, match="sizes are not as they must be: n = 4"):
+            session.run("y", {"x": x, "w": np.ones(n, np.float32)})
+
+
+def test_no_elements_in_many_rows() -> None:
+    source = raw([node("Reshape", "x n", "y", allowzero=1)], [info("x", "f", [0, 3])], OUT,
+                 {"n": i64(1 << 40, 0, 1)})  # fmt: skip
+    for level in (0, 2):
+        session = fm.Session(fm.onnx.load(source), level=level)
+        y = session.run("y", {"x": np.ones((0, 3), np.float32)})
+        assert y.shape == (1 << 40, 0, 1)

@@ -10,6 +10,7 @@ unless they are bools themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from ....dims import Dim, DimExpr, bounds, floordiv, maximum, minimum, mod, product
 from ....dtypes import Array
 from ....errors import ModelError
-from .call import Call
+from .call import FEW, Call
 from .registry import solver
 
 
@@ -34,7 +35,9 @@ def as_elements(dims: Any, shape: tuple[int, ...] | None = None) -> Array:
 
 
 def _each(f: Callable[..., Any], *xs: Array) -> Array | None:
-    """`f` of every element, operands broadcast; None if one result is None."""
+    """`f` of every element, operands broadcast; None if one result is None, or there are many."""
+    if prod(np.broadcast_shapes(*(x.shape for x in xs))) > FEW:
+        return None
     broadcast = np.broadcast_arrays(*xs)
     results = [f(*each) for each in zip(*(x.reshape(-1) for x in broadcast))]
     if any(r is None for r in results):

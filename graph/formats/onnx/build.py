@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....dims import Dim
+from ....dims import Dim, DimExpr, manageable
 from ....dims_text import parse
 from ....dtypes import Array, DType, as_dtype, bool_, float32, int32, int64
 from ....errors import FeedError, Loc, ModelError, UserError
 from ...definition import Graph, input, variable
-from ...ir import CALLS, Shape, TensorType, Value
+from ...ir import CALLS, MOST_AXES, Shape, TensorType, Value
 from ...ops.source import constant
 from ...tokens import RESERVED
 from .call import FEW, Call, Operand, Undetermined
@@ -394,6 +394,8 @@ class Builder:
             return None
         out: list[Operand | None] = []
         for label, solved in zip(call.node.output, made if isinstance(made, list) else [made]):
+            if solved.ndim > MOST_AXES:
+                raise ModelError(f"the result would have {solved.ndim} axes, more than {MOST_AXES}")
             bools = solved.size > 0 and all(isinstance(d, bool) for d in solved.flat)
             kind = bool_ if bools else dtype
             wraps = kind == int32 and any(
@@ -401,6 +403,10 @@ class Builder:
             )
             if wraps or solved.size > FEW:
                 return None
+            if not all(isinstance(d, bool) or manageable(d) for d in solved.flat):
+                if any(isinstance(d, DimExpr) for d in solved.flat):
+                    raise ModelError("the sizes it computes are too long to reason about")
+                return None  # whole numbers beyond int64
             out.append(Operand(label, self.graph, elements=solved, dtype=kind))
         return out
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .build import MALFORMED, Builder, Options
 from .registry import load_all
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from onnx import ModelProto
 
 _LARGEST = 1 << 31  # bytes of a protobuf
@@ -97,9 +99,42 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Pat
         proto.ParseFromString(raw)
     except DecodeError as e:
         raise ModelError(f"{file} is no ONNX model, or it is damaged: {e}") from None
+    if not _is_text(proto):
+        raise ModelError(f"{file} is no ONNX model, or it is damaged: a name in it is no text")
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(f"{file} is no ONNX model: it has no graph, or names no opset")
     return proto, file, folder
+
+
+def _is_text(message: Message) -> bool:
+    """Whether all strings of a message and those inside it are UTF-8: protobuf gives others as
+    bytes."""
+    for name, repeated, nested in _text_fields(message.DESCRIPTOR):
+        if not repeated and nested and not message.HasField(name):
+            continue
+        found = getattr(message, name)
+        for x in found if repeated else (found,):
+            if not (_is_text(x) if nested else isinstance(x, str)):
+                return False
+    return True
+
+
+@cache
+def _text_fields(kind: Any) -> tuple[tuple[str, bool, bool], ...]:
+    """Names of the fields that are or may hold strings, whether there may be several of each, and
+    whether they are messages."""
+    return tuple(
+        (f.name, _is_repeated(f), f.type == f.TYPE_MESSAGE)
+        for f in kind.fields
+        if f.type in (f.TYPE_MESSAGE, f.TYPE_STRING)
+    )
+
+
+def _is_repeated(field: Any) -> bool:
+    """Protobuf before 30 says it otherwise."""
+    if hasattr(field, "is_repeated"):
+        return bool(field.is_repeated)
+    return bool(field.label == field.LABEL_REPEATED)
 
 
 def _identifier(name: str) -> str:

@@ -12,6 +12,8 @@ from ....ops.shape import concat, reshape
 from ..call import Call
 from ..registry import converter
 
+MOST_COLUMNS = 1 << 24
+
 
 @converter("TfIdfVectorizer")
 def _tf_idf(call: Call) -> Value:
@@ -35,6 +37,8 @@ def _tf_idf(call: Call) -> Value:
     wanted = [k for k, g in enumerate(grams) if low <= len(g) <= high]
     if not wanted:
         call.refuse(f"no gram of the pool has {low} to {high} elements")
+    if max(columns) >= MOST_COLUMNS:
+        call.refuse(f"a column {max(columns)}: there may be {MOST_COLUMNS}")
     found = count_ngrams(x, [grams[k] for k in wanted], call.integer("max_skip_count"))
     factors = np.array([weights[k] for k in wanted], np.float32)
     mode = call.text("mode")
