@@ -52,7 +52,7 @@ Build = Callable[[Known], tuple[Graph, Missing]]
 
 class Template(Graph):
     """A graph for each set of values of its `parameters`, shapes of its `shapeless` inputs and
-    `sizes` of its dimensions.
+    sizes of dimensions that are `deciding`.
 
     `build` makes the graph for what is known of them; with it comes what is still missing (the
     graph is then of no use). `inputs` and `variables` are as in every graph; an input of unknown
@@ -63,7 +63,7 @@ class Template(Graph):
         super().__init__(like.graph_name, like.seed)
         self.inputs, self.variables, self.symbols = like.inputs, like.variables, like.symbols
         self.parameters, self.shapeless = set(missing.values), missing.shapes
-        self.sizes = dict(missing.sizes)
+        self.deciding = dict(missing.sizes)
         self._build = build
         self._made: OrderedDict[tuple[Any, ...], Graph] = OrderedDict()
 
@@ -72,12 +72,12 @@ class Template(Graph):
         return (*((name, *_identity(feeds[name])) for name in sorted(self.parameters)
                   if name in feeds),
                 *((name, np.shape(feeds[name])) for name in self.shapeless if name in feeds),
-                *((name, self._seen(name, feeds)) for name, (source, _) in sorted(self.sizes.items())
+                *((name, self._seen(name, feeds)) for name, (source, _) in sorted(self.deciding.items())
                   if source in feeds))  # fmt: skip
 
     def _seen(self, size: str, feeds: Mapping[str, Any]) -> int:
         """The size of a dimension in what is fed."""
-        name, axis = self.sizes[size]
+        name, axis = self.deciding[size]
         shape = np.shape(feeds[name])
         if axis >= len(shape):
             raise FeedError(f'the value for input "{name}" has {len(shape)} axes, the model takes '
@@ -93,14 +93,14 @@ class Template(Graph):
             if found is not None:
                 self._made.move_to_end(key)
                 return found
-            seen = [name for name, _ in self.sizes.values()]
+            seen = [name for name, _ in self.deciding.values()]
             missing = [n for n in (*self.parameters, *self.shapeless, *seen) if n not in feeds]
             if missing:
                 raise FeedError(f'cannot run: "{missing[0]}" is not fed',
                                 "its value or shape decides the graph")  # fmt: skip
             known = Known({name: np.asarray(feeds[name]) for name in self.parameters},
                           {name: np.shape(feeds[name]) for name in self.shapeless},
-                          {name: self._seen(name, feeds) for name in self.sizes})  # fmt: skip
+                          {name: self._seen(name, feeds) for name in self.deciding})  # fmt: skip
             graph, more = self._build(known)
             if not more:
                 self._made[key] = graph
@@ -108,11 +108,11 @@ class Template(Graph):
                     self._made.popitem(last=False)
                 return graph
             self.parameters.update(more.values)
-            self.sizes.update(more.sizes)
+            self.deciding.update(more.sizes)
 
     def _refuse(self) -> NoReturn:
         names = ", ".join(f'"{n}"' for n in (*sorted(self.parameters), *self.shapeless,
-                                             *sorted(self.sizes)))  # fmt: skip
+                                             *sorted(self.deciding)))  # fmt: skip
         raise GraphError(f"graph {self.graph_name} depends on the values of {names}",
                          "run it in a session, or give them when loading: values= for inputs, "
                          "sizes= for dimensions")  # fmt: skip

@@ -131,20 +131,22 @@ def _expressions(stage: Stage) -> list[Expr]:
     return out if stage.term is None else [stage.term, *out]
 
 
-def _dimensions(shapes: Iterable[tuple[Dim, ...]], stage: Stage) -> set[str]:
-    """The names of the dimensions that a stage may speak of."""
-    dims = [d for shape in shapes for d in shape]
-    dims += [a.extent for a in (*stage.axes, *stage.reduce_axes)]
-    dims += [d for e in _expressions(stage) for d in index_dims(e)]
-    own = {a.sym for a in (*stage.axes, *stage.reduce_axes)}
-    return {s.name for d in dims for s in free_symbols(d) if s not in own}
+def names_for(lowered: Lowered) -> Names:
+    """Names for the kernel of a group: none is that of a dimension which its stages speak of."""
+    dims = [d for b in lowered.buffers for d in b.type.physical_shape]
+    own: set[Sym] = set()
+    for s in lowered.stages:
+        axes = (*s.axes, *s.reduce_axes, *(s.fold.axes if s.fold else ()))
+        own |= {a.sym for a in axes}
+        dims += [a.extent for a in axes]
+        dims += [d for e in _expressions(s) for d in index_dims(e)]
+    return Names({x.name for d in dims for x in free_symbols(d) if x not in own})
 
 
-def nest_of(lowered: Lowered, stage: Stage, names: Names | None = None) -> Nest:
+def nest_of(lowered: Lowered, stage: Stage, names: Names) -> Nest:
     """`stage` with canonical indices, axes of one element dropped, others merged where every
     access runs through both as through one."""
     shapes = {b.name: b.type.physical_shape for b in lowered.buffers}
-    names = names or Names(_dimensions(shapes.values(), stage))
     values: dict[Sym, Dim] = {}
     lists: list[list[LoopAxis]] = []
     folded = () if stage.fold is None else stage.fold.axes

@@ -84,10 +84,10 @@ def phased(jobs: list[Job], target: Target, commits: Callable[[Work], bool]) -> 
             continue
         single = parts([w], target) == 1
         last = out[-1] if small and single else None
-        follows = isinstance(last, list) and not last[-1].tells
-        if follows and not (commits(w) and any(before.fails for before in last)):
-            last.append(w)
-        else:
-            out.append([w])
         small = single
+        if isinstance(last, list) and not last[-1].tells:
+            if not (commits(w) and any(before.fails for before in last)):
+                last.append(w)
+                continue
+        out.append([w])
     return out

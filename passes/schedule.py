@@ -17,7 +17,7 @@ from ..dtypes import int64
 from ..errors import InternalError
 from ..target import Target
 from .lanes import accumulate
-from .loops import Names, Nest, bind, index_dims, loop, nest_of
+from .loops import Nest, bind, index_dims, loop, names_for, nest_of
 from .schedule_map import checked, element, finish, schedule_map
 from .schedule_reduce import schedule_reduction
 from .schedule_row import naive_row, schedule_row
@@ -28,7 +28,7 @@ def schedule(lowered: Lowered, target: Target, name: str) -> tuple[Kernel, tuple
     """The kernel of a lowered group, and what its `Fail` ordinals mean."""
     body: list[Stmt] = []
     checks: list[StageCheck] = []
-    names = Names()
+    names = names_for(lowered)
     for stage in lowered.stages:
         nest = nest_of(lowered, stage, names)
         if stage.row is not None:
@@ -46,7 +46,7 @@ def naive(lowered: Lowered, name: str) -> tuple[Kernel, tuple[StageCheck, ...]]:
     """Scalar loops, one after the other."""
     body: list[Stmt] = []
     checks: list[StageCheck] = []
-    names = Names()
+    names = names_for(lowered)
     for stage in lowered.stages:
         nest = nest_of(lowered, stage, names)
         body += once(nest, _naive(nest))
