@@ -196,11 +196,19 @@ def sym(name: str, lo: int = 0, hi: int | None = None, multiple: int = 1) -> Dim
 
 def as_sym(d: Dim) -> Sym:
     """The symbol that `d` consists of; InternalError if it is anything else."""
+    found = sole_symbol(d)
+    if found is None:
+        raise InternalError(f"{d!r} is not a plain symbol")
+    return found
+
+
+def sole_symbol(d: Dim) -> Sym | None:
+    """The symbol that `d` consists of, if it is nothing else."""
     if isinstance(d, DimExpr) and len(d.terms) == 1:
         m, c = d.terms[0]
         if c == 1 and len(m) == 1 and isinstance(m[0], Sym):
             return m[0]
-    raise InternalError(f"{d!r} is not a plain symbol")
+    return None
 
 
 def _split(d: Dim, c: int) -> tuple[Dim, Dim]:

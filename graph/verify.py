@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
+from ..dims import free_symbols, show
 from ..errors import UserError
 from .ir import Function, Node, TensorType, Value
 from .ops.source import Input, Variable
 from .printer import held_functions, symbols_in
 
 
-def verify(function: Function) -> Iterator[str]:
+def verify(function: Function, held: bool = False) -> Iterator[str]:
     """Violations of the graph language's invariants, one sentence each; none if all is well.
 
     Operands come before their users and belong to the same interner; types are what the ops infer;
     updates fit variables, each written once; names are unique; symbols of one name are one symbol;
-    held functions satisfy the same.
+    sizes that a run computes are computed before they are used; held functions (`held`) satisfy the
+    same.
     """
     prefix = f"graph {function.name}: "
     cycle = _cycle(function)
@@ -29,9 +31,10 @@ def verify(function: Function) -> Iterator[str]:
         for problem in _node_problems(node, nodes[0]):
             yield f"{prefix}{problem}"
         for inner in held_functions(node.op):
-            for problem in verify(inner):
+            for problem in verify(inner, True):
                 yield f"{prefix}in {node!r}: {problem}"
-    for problem in chain(_interface(function, nodes), _updates(function), _names(function, nodes)):
+    for problem in chain(_interface(function, nodes), _updates(function), _names(function, nodes),
+                         _sizes(function, nodes, held)):  # fmt: skip
         yield f"{prefix}{problem}"
 
 
@@ -82,6 +85,25 @@ def _node_problems(node: Node, first: Node) -> Iterator[str]:
     for t in node.types:
         if t.layout is not None and not _is_layout(t):
             yield f"{node!r} has type {t}, whose layout does not place each axis once"
+
+
+def _sizes(function: Function, nodes: tuple[Node, ...], held: bool) -> Iterator[str]:
+    """A held function may be given what has a size that is computed outside."""
+    told: dict[Node, set[str]] = {}
+    bound = {b.name: n for n in nodes for b in n.op.bindings()}
+    given = {s.name for s in function.symbols()}
+    for n in nodes if bound else ():
+        found = told[n] = {b.name for b in n.op.bindings()}.union(*(told[v.node] for v in n.inputs))
+        used = {s.name for t in n.types for d in t.shape for s in free_symbols(d)}
+        if isinstance(n.op, Input):
+            found |= used
+        for name in sorted((used & bound.keys()) - found):
+            yield f"{n!r} has dimension {name}, and nothing it depends on computes that"
+        for b in n.op.bindings():
+            if not held and b.name in given:
+                yield f"{n!r} computes dimension {b.name}, which an input has"
+            if any(s.name in bound for s in free_symbols(b.most)):
+                yield f"{n!r} limits {b.name} by {show(b.most)}, which is computed too"
 
 
 def _is_layout(t: TensorType) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..algorithm import Requirement
-from ..dims import Dim, DimExpr, Sym, as_sym, evaluate, show, sym, total
+from ..dims import Dim, DimExpr, as_sym, evaluate, show, sole_symbol, sym, total
 from ..dims_text import parse
 from ..dtypes import Array as NumPyArray
 from ..dtypes import DType, as_dtype
@@ -186,11 +186,8 @@ def _step(group: tuple[Launch, ...], phase: int) -> Step:
 
 def plain_symbol(d: Any) -> str | None:
     """The name of the symbol that `d` is, if it is nothing else."""
-    if isinstance(d, DimExpr) and len(d.terms) == 1:
-        (m, c) = d.terms[0]
-        if c == 1 and len(m) == 1 and isinstance(m[0], Sym):
-            return m[0].name
-    return None
+    found = sole_symbol(d)
+    return None if found is None else found.name
 
 
 def _plain(x: Any, leaf: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import algorithm as alg
 from ...algorithm import Compute, Const, Expr, Index, axis
-from ...dims import Dim, DimExpr, free_symbols, product, show, total
+from ...dims import Dim, DimExpr, bounds, free_symbols, product, show, sole_symbol, total
 from ...dtypes import Array, int64
 from ...errors import DTypeError, ShapeError
 from ..ir import CALLS, Binding, Interner, Shape, TensorType, Value
@@ -411,6 +411,15 @@ def check_sizes(types: Sequence[TensorType], sizes: Shape, most: Shape) -> None:
     for t in types:
         if t != TensorType(int64, ()):
             raise DTypeError(f"a size is an int64 scalar, not {t}")
+    for d, limit in zip(sizes, most):
+        s = sole_symbol(d)
+        high = bounds(limit)[1]
+        if isinstance(d, DimExpr) and (
+            s is None or s.lo > 0 or s.multiple != 1 or (s.hi is not None and s.hi != high)
+        ):
+            raise ShapeError(
+                f"a size is a dimension in 0..{'' if high is None else high}, not {show(d)}"
+            )
 
 
 @graph_function("size_of")

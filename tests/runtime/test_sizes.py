@@ -10,6 +10,7 @@ import pytest
 from flowmill.graph.interpret import run
 from flowmill.graph.ir import Value
 from flowmill.graph.text import parse, show
+from flowmill.graph.verify import verify
 from flowmill.runtime.session import function_for
 
 WEIGHT = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
@@ -191,3 +192,21 @@ def test_boxes_that_are_kept() -> None:
             wanted = np.array(expected, np.int64).reshape(-1, 3)
             np.testing.assert_array_equal(found, wanted, strict=True)
             np.testing.assert_array_equal(chosen, corners[wanted[:, 2]])
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), [
+    ("kept in 0..6", "kept in 3..6", "a size is a dimension in 0..6, not kept"),
+    ("kept in 0..6", "kept in 0..4", "a size is a dimension in 0..6, not kept"),
+    ("most=[6]", "most=[9]", "a size is a dimension in 0..9, not kept"),
+    ("n: i64[]", "n: i64[], z: f32[kept]", "computes dimension kept, which an input has"),
+    ("most=[6]", "most=[kept]", "limits kept by kept, which is computed too"),
+])  # fmt: skip
+def test_text_that_lies_about_a_size_is_refused(old: str, new: str, complaint: str) -> None:
+    with fm.Graph() as graph:
+        x, n = fm.input("x", (6, 2)), fm.input("n", (), "int64")
+        kept = fm.prefix(x, n, name="kept")
+    text = show(function_for(graph, [kept], [x, n]))
+    assert old in text
+    with pytest.raises(fm.UserError, match=complaint):
+        made = parse(text.replace(old, new))
+        raise fm.UserError("; ".join(verify(made)))
