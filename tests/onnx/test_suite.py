@@ -25,8 +25,19 @@ def test_operator(name: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_fewer_than_ten_cases_are_excepted() -> None:
+    """Those that are fail for the reasons given, and no others do but of operators not there yet."""
+    failing = {name for row in RECORDED.values() for name in row.failing}
+    missing = {n for k in ("NonMaxSuppression", "NonZero", "Unique") for n in RECORDED[k].failing}
+    assert len(suite.EXCEPTED) < 10
+    assert failing - missing == set(suite.EXCEPTED)
+
+
 def test_the_scope_is_what_was_agreed_on() -> None:
     """1,432 node tests of onnx 1.21 have types that are plain tensors, and two of ReverseSequence."""
     inside = [c for cases in GROUPS.values() for c in cases]
     assert sum(c.kind == "node" for c in inside) == 1434
     assert {c.kind for c in inside} == set(suite.KINDS)
+    for kind, count in {"simple": 7, "pytorch-converted": 82, "pytorch-operator": 35,
+                        "light": 9}.items():  # fmt: skip
+        assert sum(c.kind == kind for c in inside) == count, kind
