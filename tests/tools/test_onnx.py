@@ -44,9 +44,9 @@ def test_a_missing_value(onnx_file: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("command", "options", "words"),
     [
-        ("dump", ["--stage", "plan"], "program"),
+        ("dump", ["--stage", "plan"], "memory plan"),
         ("compile", ["--dim", "n=8"], "arena"),
-        ("check", ["--random", "--dim", "n=3"], ""),
+        ("check", ["--random", "--dim", "n=3"], "native"),
     ],
 )
 def test_other_commands(command: str, options: list[str], words: str, onnx_file: Path,

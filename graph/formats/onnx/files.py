@@ -103,6 +103,8 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Pat
         path = Path(model)
         file, folder = path.name, path.parent
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ModelError(f"{path} is no file that can be read as a whole")
             if path.stat().st_size >= _LARGEST:
                 raise ModelError(f"{path} is no ONNX model: it has more than 2 GiB",
                                  "larger weights lie in files of their own")  # fmt: skip
