@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import config
 from ..dtypes import Array
@@ -28,6 +28,9 @@ from .executable import Executable
 from .feeding import function_for
 from .fetches import Fetches, frozen
 from .state import State
+
+if TYPE_CHECKING:
+    from .weights import Loaded
 
 __all__ = ["Session", "evaluate_value", "function_for"]
 
@@ -170,6 +173,26 @@ class Session:
         from .checkpoint import restore
 
         restore(self.state, path)
+
+    def load_weights(
+        self, source: str | PathLike[str] | Mapping[str, Any],
+        rename: Mapping[str, str | None] | None = None,
+        transpose: Mapping[str, Sequence[int]] | None = None, strict: bool = True,
+    ) -> Loaded:  # fmt: skip
+        """Sets variables to weights of another framework: the path of any safetensors file, or
+        arrays by name, as a `state_dict` of PyTorch has them.
+
+        `rename` are regular expressions that are replaced in the arrays' names, in order, until
+        they are names of variables; None for a replacement leaves such an array out. `transpose`
+        gives the order of axes for variables whose name has a pattern: nothing is transposed
+        unasked. Numbers are converted to the variable's dtype. What comes back names what was
+        `missing` and what `unexpected`; with `strict` there must be nothing.
+
+        CheckpointError, and nothing changed, that lists everything that does not fit.
+        """
+        from .weights import load_weights
+
+        return load_weights(self.state, source, rename, transpose, strict)
 
     @staticmethod
     def _variable_name(variable: Value | str) -> str:

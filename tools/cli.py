@@ -27,11 +27,11 @@ COMMANDS = {
     "dump": "show any stage of a compilation: text, DOT, SVG, HTML",
     "check": "compare every pass and the native code with the oracle",
     "cache": "list, clear or limit the folder of compiled programs",
-    "info": "versions, this CPU, settings",
+    "info": "a model's inputs, work and memory; or versions, this CPU, settings",
     "replay": "compile a saved failure again, for a bug report",
 }
 _EPILOG = """\
-GRAPH is file.py:name (a Graph, or a function that returns one) or a saved file.fm.
+GRAPH is file.py:name (a Graph, or a function that returns one), a saved file.fm or a model.onnx.
 
 examples:
   flowmill demo

@@ -46,7 +46,7 @@ def command(args: Namespace) -> int:
     fetches = src.fetches(args.fetch)
     function = function_for(src.needed(), list(fetches.values()), [])
     target = target_options.chosen(args)
-    dims = feeds.dimensions(args, function.symbols())
+    dims = feeds.dimensions(args, function.symbols(), function)
     name = build.key(function, target, args.level)
     cached = cache.fetch(name) is not None
     with progress(f"compiling {src.name}") as say:

@@ -58,7 +58,8 @@ def command(args: Namespace) -> int:
                               f"pictures: {', '.join(pictured)}; or --format text")  # fmt: skip
         wanted = shown
     function = source.load(args).function(args.fetch)
-    dims = feeds.dimensions(args, function.symbols()) if {"plan"} & set(wanted) else {}
+    planned = "plan" in wanted
+    dims = feeds.dimensions(args, function.symbols(), function) if planned else {}
     with progress(f"compiling {function.name}") as say:
         stages = collect(function, target_options.chosen(args), args.level, wanted, dims,
                          lambda stage, made: say(stage))  # fmt: skip

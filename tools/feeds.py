@@ -16,7 +16,7 @@ import numpy as np
 from ..dims import Sym, evaluate, free_symbols
 from ..dtypes import Array
 from ..errors import ConfigError, FeedError
-from ..graph.ir import TensorType, Value
+from ..graph.ir import Function, TensorType, Value
 from .source import parsed
 
 
@@ -43,14 +43,20 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+_LARGEST = 4096  # of a size that nobody chose
+
+
 def add_dim_argument(parser: ArgumentParser) -> None:
     """`--dim`."""
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE",
                         help="size of a symbolic dimension, such as batch=32")  # fmt: skip
 
 
-def dimensions(args: Namespace, symbols: Iterable[Sym]) -> dict[str, int]:
-    """A size for every symbol: those given, else the least allowed, which is said."""
+def dimensions(args: Namespace, symbols: Iterable[Sym],
+               function: Function | None = None) -> dict[str, int]:  # fmt: skip
+    """A size for every symbol: those given, else the least allowed, which is said. Where sizes
+    within `function` would be negative then, those that are not given are doubled. ConfigError
+    where that does not help."""
     known = {s.name: s for s in symbols}
     out: dict[str, int] = {}
     for text in args.dim:
@@ -65,11 +71,19 @@ def dimensions(args: Namespace, symbols: Iterable[Sym]) -> dict[str, int]:
         if out[name] < s.lo or (s.hi is not None and out[name] > s.hi):
             raise ConfigError(f"--dim {text}: {name} is {s.lo} or more" if s.hi is None else
                               f"--dim {text}: {name} is from {s.lo} to {s.hi}")  # fmt: skip
-    for name, s in known.items():
-        if name not in out:
-            out[name] = max(s.lo, s.multiple)
-            print(f"{name} = {out[name]}; choose with --dim {name}=SIZE", file=sys.stderr)
-    return out
+    free = {name: max(s.lo, s.multiple) for name, s in known.items() if name not in out}
+    sizes = {d for n in function.nodes() for t in n.types for d in t.shape} if function else set()
+    while below := [d for d in sizes if evaluate(d, {**out, **free}) < 0]:
+        part = {s.name for d in below for s in free_symbols(d)}
+        larger = {name: max(2 * n, 1) for name, n in free.items()
+                  if name in part and known[name].hi is None and n < _LARGEST}  # fmt: skip
+        if not larger:
+            at = ", ".join(f"{name} = {n}" for name, n in {**out, **free}.items())
+            raise ConfigError(f"the graph has sizes below 0 at {at}", "choose others with --dim")
+        free.update(larger)
+    for name, n in free.items():
+        print(f"{name} = {n}; choose with --dim {name}=SIZE", file=sys.stderr)
+    return {**out, **free}
 
 
 def arrays(args: Namespace, inputs: Mapping[str, Value]) -> dict[str, Array]:

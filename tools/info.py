@@ -46,19 +46,25 @@ def command(args: Namespace) -> int:
     src = source.load(args)
     fetches = src.fetches(args.fetch)
     function = function_for(src.needed(), list(fetches.values()), [])
-    dims = feeds.dimensions(args, function.symbols())
+    dims = feeds.dimensions(args, function.symbols(), function)
     print(src.name)
     rows = [("input", str(v.name), str(v.type)) for v in function.inputs]
     rows += [("output", name, str(v.type)) for name, v in fetches.items()]
     print_table(("", "name", "type"), rows)
     ops = Counter(n.op.name for n in function.nodes()
                   if not isinstance(n.op, Input | Constant | Variable))  # fmt: skip
-    print(f"operators: {', '.join(f'{name} {n}' for name, n in ops.most_common())}")
+    if src.operators:
+        print(f"operators of the model: {_counted(src.operators)}")
+    print(f"operators: {_counted(ops)}")
     with progress(f"planning {src.name}"):
         program = build.compiled(function, target_options.chosen(args), args.level).program
     at = ", ".join(f"{k} = {v}" for k, v in dims.items())
     print_table(("at " + at if at else "", ""), costs(function, program, dims), numbers=(1,))
     return 0
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in names.most_common())
 
 
 def costs(function: Function, program: Program, dims: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ import json
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,11 +30,13 @@ EXAMPLES = "model.py:net   saved.fm   model.onnx"
 
 @dataclass(frozen=True)
 class Source:
-    """What a GRAPH argument stands for: a graph, or a function that was dumped as text."""
+    """What a GRAPH argument stands for: a graph, or a function that was dumped as text. `operators`
+    are those of an ONNX model, counted."""
 
     name: str
     graph: Graph | None
     dumped: Function | None = None
+    operators: Counter[str] = field(default_factory=Counter)
 
     def fetches(self, names: Sequence[str]) -> dict[str, Value]:
         """The values to compute by name: those asked for, else the declared outputs, else all ends
@@ -116,6 +119,7 @@ def _saved(path: Path) -> Source:
 def _onnx(path: Path, values: Sequence[str]) -> Source:
     """An ONNX model. GraphError where a value that decides its graph is missing."""
     from ..graph.formats.onnx.files import load as load_onnx
+    from ..graph.formats.onnx.files import operators
 
     for text in values:
         if "=" not in text:
@@ -126,7 +130,7 @@ def _onnx(path: Path, values: Sequence[str]) -> Source:
         names = [*sorted(graph.parameters), *graph.shapeless, *sorted(graph.sizes)]
         raise GraphError(f"the graph of {path} depends on the values of {', '.join(names)}",
                          f"give each: --value {names[0]}=VALUE")  # fmt: skip
-    return Source(graph.graph_name, graph)
+    return Source(graph.graph_name, graph, operators=operators(path))
 
 
 def parsed(text: str) -> Any:

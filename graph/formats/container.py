@@ -102,6 +102,37 @@ def _read(raw: bytes) -> tuple[dict[str, Array], dict[str, str]]:
         raise ValueError("the digest does not match the content")
     if _header(header, {**metadata, "digest": given}) != raw[8 : 8 + length]:
         raise ValueError("the header is not as it was written")
+    return _arrays(header, data), metadata
+
+
+def read_plain(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The arrays of any safetensors file, which cannot be written to and lie in the file, mapped.
+
+    ModelError where the file is missing or damaged, or has a type that flowmill does not know.
+    """
+    try:
+        raw: Any = np.memmap(path, np.uint8, "r")
+    except OSError as e:
+        raise ModelError(f"cannot read {path}: {e.strerror}") from None
+    except ValueError:
+        raise ModelError(f"{path} is no safetensors file: it is empty") from None
+    try:
+        length = int.from_bytes(bytes(raw[:8]), "little")
+        if len(raw) < 8 or length > min(len(raw) - 8, _MAX_HEADER):
+            raise ValueError(f"{len(raw)} bytes are too few")
+        header = json.loads(bytes(raw[8 : 8 + length]).decode())
+        header.pop("__metadata__", None)
+        unknown = {e["dtype"] for e in header.values()} - _BY_CODE.keys()
+        if unknown:
+            raise ValueError(f"element types {', '.join(map(str, unknown))} are not supported")
+        ordered = dict(sorted(header.items(), key=lambda item: item[1]["data_offsets"]))
+        return _arrays(ordered, np.asarray(raw)[8 + length :].data)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as e:
+        raise ModelError(f"{path} is damaged, or no safetensors file: {e}") from None
+
+
+def _arrays(header: Mapping[str, Any], data: memoryview) -> dict[str, Array]:
+    """The arrays that a header says lie in `data`, one after the other."""
     arrays: dict[str, Array] = {}
     end = 0
     for name, entry in header.items():
@@ -119,7 +150,7 @@ def _read(raw: bytes) -> tuple[dict[str, Array], dict[str, str]]:
         arrays[name] = array
     if end != len(data):
         raise ValueError(f"{len(data) - end} bytes belong to no array")
-    return arrays, metadata
+    return arrays
 
 
 def _header(table: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:

@@ -62,6 +62,9 @@ class Attention(Op):
                 )
         if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2] or k.shape[:-2] != v.shape[:-2]:
             raise ShapeError(f"queries {q}, keys {k} and values {v} do not fit each other")
+        if self.grouped(q.shape, k.shape) and (
+                broadcast_shapes(q.shape[:-3], k.shape[:-3]) != q.shape[:-3]):  # fmt: skip
+            raise ShapeError(f"keys {k} do not broadcast to queries {q} but for heads")
         if self.scores not in SCORES:
             raise ShapeError(f"scores {self.scores!r} is none of {SCORES}")
         lead = q.shape[:-2] if self.grouped(q.shape, k.shape) else broadcast_shapes(

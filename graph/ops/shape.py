@@ -99,8 +99,6 @@ def reshape_index(axes: Sequence[alg.Axis], shape: Shape, old: Shape) -> list[Di
                 j += 1
         groups.append((left, right))
     out: list[Dim] = [0] * len(old)
-    if 0 in old:
-        return out  # there is no element to find
     for left, right in groups:
         flat: Dim = 0
         for k in right:
@@ -110,8 +108,9 @@ def reshape_index(axes: Sequence[alg.Axis], shape: Shape, old: Shape) -> list[Di
             if all(old[m] == 1 for m in left[: left.index(k)]):
                 out[k] = rest if old[k] != 1 else 0
                 break
-            out[k] = rest % old[k]
-            rest = rest // old[k]
+            size = 1 if old[k] == 0 else old[k]  # of none there is no element to find
+            out[k] = rest % size
+            rest = rest // size
     return out
 
 

@@ -27,10 +27,15 @@ class AlongAxis(Composite, abstract=True):
         own_axis(self.axis, types[0].ndim)
         return super().infer(*types)
 
+    def has_none(self, x: Value) -> bool:
+        """Whether lines are empty, so that none has a largest element."""
+        return x.shape[self.axis] == 0
+
 
 def _along(*special: float) -> Any:
     return (sample((3, 17), axis=1), sample((5, 4), axis=0), sample((2, 3, 33), axis=1),
             sample((1, 1), axis=1), sample((0, 4), axis=1),
+            sample((3, 0), axis=1, gradient=False),
             sample((2, 8), special=(1e4, -1e4, *special), gradient=False, axis=1))  # fmt: skip
 
 
@@ -44,6 +49,8 @@ class Softmax(AlongAxis):
 
     def expand(self, *xs: Value) -> Value:
         (x,) = xs
+        if self.has_none(x):
+            return x
         e = alg.exp(x - CALLS["reduce_max"](x, self.axis, True))
         out: Value = e * (1.0 / CALLS["sum"](e, self.axis, True))  # one division per line
         return out
@@ -67,6 +74,8 @@ class LogSoftmax(AlongAxis):
 
     def expand(self, *xs: Value) -> Value:
         (x,) = xs
+        if self.has_none(x):
+            return x
         centred = x - CALLS["reduce_max"](x, self.axis, True)
         total = CALLS["sum"](alg.exp(centred), self.axis, True)
         out: Value = centred - alg.log(total)
@@ -98,6 +107,9 @@ class Logsumexp(AlongAxis):
 
     def expand(self, *xs: Value) -> Value:
         (x,) = xs
+        if self.has_none(x):
+            shape = self.infer(x.type).shape
+            return CALLS["full"](shape, -INF, x.dtype, x.node.owner)  # type: ignore[no-any-return]
         shift, e = self.shifted(x)
         out: Value = alg.log(CALLS["sum"](e, self.axis, True)) + shift
         return out if self.keepdims else CALLS["squeeze"](out, self.axis)
@@ -134,16 +146,20 @@ class Hardmax(AlongAxis):
     differentiable = False
     samples = (sample((3, 17), axis=1), sample((5, 4), axis=0), sample((2, 3, 33), axis=1),
                sample((1, 5), special=(1.0, 3.0, 3.0, -1.0, 2.0), axis=1),
-               sample((0, 4), axis=1))  # fmt: skip
+               sample((0, 4), axis=1), sample((3, 0), axis=1))  # fmt: skip
 
     def expand(self, *xs: Value) -> Value:
         (x,) = xs
+        if self.has_none(x):
+            return x
         first = CALLS["argmax"](x, self.axis, True)
         number = CALLS["iota"](x.shape, self.axis, owner=x.node.owner)
         return CALLS["cast"](CALLS["eq"](number, first), x.dtype)  # type: ignore[no-any-return]
 
     def ref(self, *xs: Array) -> Array:
         out = np.zeros_like(xs[0])
+        if not xs[0].size:
+            return out
         first = np.expand_dims(np.argmax(xs[0], self.axis), self.axis)
         np.put_along_axis(out, first, 1, self.axis)
         return out

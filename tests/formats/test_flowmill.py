@@ -238,3 +238,31 @@ def test_a_failed_write_leaves_the_old_file(
         save(network(), path, {"count": 9})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.fm"]
     assert stat.S_IMODE(path.stat().st_mode) & 0o600 == 0o600
+
+
+def test_hostile_text(tmp_path: Path) -> None:
+    """Files whose digest is right and whose graph is not, as nobody but an attacker writes them."""
+    save(network(), tmp_path / "net.fm")
+    arrays, metadata = container.read(tmp_path / "net.fm")
+    draw = random.Random(3)
+    pieces = ["-1", "0", "99999999999999999999", "1e400", "nan", "]", "(", "{", '"', "%0", "f32[",
+              "null", "[]", "x" * 5000, "\0", "(" * 2000]  # fmt: skip
+    loaded = 0
+    for _ in range(300):
+        bad = dict(metadata)
+        which = draw.choice(("graph", "structure"))
+        text = bad[which]
+        for _ in range(draw.choice((1, 1, 3))):
+            at = draw.randrange(len(text))
+            word = text[at : at + draw.choice((1, 3, 10))]
+            other = draw.choice((draw.choice(pieces), text[draw.randrange(len(text)) :][:8], ""))
+            text = text.replace(word, other, 1) if draw.random() < 0.5 else (
+                text[:at] + other + text[at + len(word) :])  # fmt: skip
+        bad[which] = text
+        container.write(tmp_path / "bad.fm", arrays, bad)
+        try:
+            load_graph(tmp_path / "bad.fm")
+            loaded += 1
+        except ModelError:
+            pass
+    assert loaded < 150

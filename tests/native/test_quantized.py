@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flowmill.errors import DTypeError, ShapeError
 from flowmill.target import host, named
+from onnx import helper
 
 RNG = np.random.default_rng(11)
 
@@ -46,6 +47,71 @@ def test_products_wrap_in_32_bits_and_nowhere_before(a, b, target, monkeypatch):
     exact = ran(lambda x: fm.conv(x, taps.astype(np.float64), padding="same"),
                 {"x": image.astype(np.float64)})  # fmt: skip
     np.testing.assert_array_equal(made, exact.astype(np.int64).astype(np.int32))
+
+
+def integer_model(op: str, inputs: list[str], types: dict[str, np.ndarray], dtype: int, **more):
+    """An ONNX model of one node, all of whose operands are inputs."""
+    node = helper.make_node(op, inputs, ["y"], **more)
+    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+             for n, a in types.items()]  # fmt: skip
+    out = helper.make_tensor_value_info("y", dtype, None)
+    graph = helper.make_graph([node], "integers", infos, [out])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return fm.onnx.load(made.SerializeToString())
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("left, right", [(255, 127), (255, -128), (0, -128), (128, 127)])
+def test_onnx_at_the_ends_of_the_range(left, right, target, monkeypatch):
+    """All elements at an end, where sums of 16 bits would saturate; lengths beside those of vectors.
+    Products of scales are powers of two, so that quantised results are exact as well."""
+    monkeypatch.setenv("FLOWMILL_TARGET", target)
+    k = 131
+    a, b = np.full((5, k), left, np.uint8), np.full((k, 35), right, np.int8)
+    a[1::2, ::3], b[::5, 1::2] = 255 - left, ~np.int8(right)
+    image, taps = np.full((2, 19, 7, 6), left, np.uint8), np.full((21, 19, 3, 3), right, np.int8)
+    image[:, ::2, ::2], taps[1::3, :, 1] = 255 - left, ~np.int8(right)
+    za, zb, zy = np.uint8(128), np.int8(-3), np.uint8(7)
+    scales = {"sa": np.float32(0.5), "sb": np.float32(2.0**-7), "sy": np.float32(2.0**3)}
+
+    def exact_conv(x, w):
+        spread = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), (3, 3), (2, 3))
+        return np.einsum("nchwij,ocij->nohw", spread, w.astype(np.int64))
+
+    def quantised(exact):
+        return np.clip(np.rint(exact * 2.0**-11) + 7, 0, 255).astype(np.uint8)
+
+    products = (a.astype(np.int64) - za) @ (b.astype(np.int64) - zb)
+    sums = exact_conv(image.astype(np.int64) - za, taps.astype(np.int64) - zb)
+    feeds = {"a": a, "b": b, "za": np.array(za), "zb": np.array(zb)}
+    graph = integer_model("MatMulInteger", list(feeds), feeds, 6)
+    np.testing.assert_array_equal(fm.Session(graph).run("y", feeds), products)
+    feeds = {"x": image, "w": taps, "za": np.array(za), "zb": np.array(zb)}
+    graph = integer_model("ConvInteger", list(feeds), feeds, 6)
+    np.testing.assert_array_equal(fm.Session(graph).run("y", feeds), sums)
+    given = {n: np.array(v) for n, v in {**scales, "za": za, "zb": zb, "zy": zy}.items()}
+    feeds = {"a": a, "b": b, **given}
+    order = ["a", "sa", "za", "b", "sb", "zb", "sy", "zy"]
+    graph = integer_model("QLinearMatMul", order, feeds, 2)
+    np.testing.assert_array_equal(fm.Session(graph).run("y", feeds), quantised(products))
+    bias = np.array([(-1) ** k * (k << 12) for k in range(21)], np.int32)
+    feeds = {"x": image, "w": taps, "bias": bias, **given}
+    graph = integer_model("QLinearConv", ["x", *order[1:3], "w", *order[4:], "bias"], feeds, 2)
+    np.testing.assert_array_equal(fm.Session(graph).run("y", feeds),
+                                  quantised(sums + bias[:, None, None]))  # fmt: skip
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("ends", [(0.0, 255.0), (-255.0, 0.0), (-128.0, 127.0), (3.0, 51.0)])
+def test_dynamic_quantisation_on_every_instruction_set(ends, target, monkeypatch):
+    monkeypatch.setenv("FLOWMILL_TARGET", target)
+    low, high = min(ends[0], 0), max(ends[1], 0)
+    x = np.concatenate([np.linspace(*ends, 77), ends, [*ends] * 9]).astype(np.float32)
+    scale = np.float32((high - low) / 255)
+    zero = np.clip(np.rint(-np.float32(low) / scale), 0, 255)
+    y, s, z = ran(lambda x: fm.dynamic_quantize_linear(x), {"x": x})
+    assert (s, z, z.dtype) == (scale, zero, np.uint8)
+    np.testing.assert_array_equal(y, np.clip(np.rint(x / scale) + zero, 0, 255))
 
 
 @pytest.mark.parametrize("level", [0, 2])

@@ -129,7 +129,15 @@ def _feeds(graph: Any, base: Path, random: Random) -> dict[str, Any]:
     rng = np.random.default_rng(random.getrandbits(32))
     for name, value in graph.inputs.items():
         given = known.get(name)
-        if given is not None and given.dtype == value.dtype.numpy and random.random() < 0.7:
+        fits = (
+            given is not None
+            and given.dtype == value.dtype.numpy
+            and (
+                given.ndim == value.ndim
+                and all(d == n for d, n in zip(value.shape, given.shape) if isinstance(d, int))
+            )
+        )
+        if fits and random.random() < 0.7:
             feeds[name] = given
             continue
         for s in graph.symbols if isinstance(graph.symbols, dict) else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,26 @@ def test_no_elements_in_many_rows() -> None:
         session = fm.Session(fm.onnx.load(source), level=level)
         y = session.run("y", {"x": np.ones((0, 3), np.float32)})
         assert y.shape == (1 << 40, 0, 1)
+
+
+def test_external_data_that_is_no_file(tmp_path: Path) -> None:
+    """A folder, a pipe nobody writes to, a link to a device."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    made = model([node("Add", "x w", "y")], IN, OUT, {"w": np.ones((3, 4), np.float32)})
+    w = made.graph.initializer[0]
+    w.ClearField("raw_data")
+    w.data_location = TensorProto.EXTERNAL
+    for name in ("pipe", "zero", "folder"):
+        del w.external_data[:]
+        w.external_data.add(key="location", value=name)
+        (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+        refused(tmp_path / "m.onnx", '"w"')
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    refused(tmp_path, "cannot read")
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "is no file")
+    refused(Path("/dev/zero"), "is no file")

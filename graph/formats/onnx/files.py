@@ -7,6 +7,7 @@ carry the model's node names as places. Nothing in a file is executed.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,18 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     return Template(graph, again, missing) if missing else graph
 
 
+def operators(model: str | os.PathLike[str] | bytes) -> Counter[str]:
+    """How often a model's graph and the graphs inside it have each operator. ModelError where the
+    file cannot be read."""
+    found: Counter[str] = Counter()
+    graphs = [_parsed(model)[0].graph]
+    while graphs:
+        for node in graphs.pop().node:
+            found[f"{node.domain}.{node.op_type}".lstrip(".")] += 1
+            graphs += [a.g for a in node.attribute if a.HasField("g")]
+    return found
+
+
 def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Path | None]:
     """The model, what to call it in errors, and the folder where its external data lie."""
     try:
@@ -88,6 +101,8 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Pat
         path = Path(model)
         file, folder = path.name, path.parent
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ModelError(f"{path} is no file that can be read as a whole")
             if path.stat().st_size >= _LARGEST:
                 raise ModelError(f"{path} is no ONNX model: it has more than 2 GiB",
                                  "larger weights lie in files of their own")  # fmt: skip
