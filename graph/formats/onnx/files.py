@@ -17,9 +17,12 @@ from ...definition import Graph
 from ...template import Template
 from .build import MALFORMED, Builder, Options
 from .registry import load_all
+from .save import save
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+__all__ = ["load", "save"]
 
 _LARGEST = 1 << 31  # bytes of a protobuf
 

@@ -1,0 +1,106 @@
+"""Activations with attributes, softmax and its kin, and what normalises along axes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .....dtypes import float32
+from ....ir import CALLS, Node, Value
+from ..draft import Site, Tensor
+from ..writing import expansion, writer
+
+# op -> operator, and attribute -> field
+_ATTRIBUTES = {
+    "leaky_relu": ("LeakyRelu", {"alpha": "slope"}),
+    "elu": ("Elu", {"alpha": "alpha"}),
+    "celu": ("Celu", {"alpha": "alpha"}),
+    "thresholded_relu": ("ThresholdedRelu", {"alpha": "alpha"}),
+    "shrink": ("Shrink", {"lambd": "threshold", "bias": "bias"}),
+    "hard_sigmoid": ("HardSigmoid", {"alpha": "slope", "beta": "shift"}),
+    "softmax": ("Softmax", {"axis": "axis"}),
+    "log_softmax": ("LogSoftmax", {"axis": "axis"}),
+    "hardmax": ("Hardmax", {"axis": "axis"}),
+}  # fmt: skip
+
+
+@writer(*_ATTRIBUTES)
+def _with_attributes(site: Site) -> Tensor:
+    operator, names = _ATTRIBUTES[site.op.name]
+    return site.emit(operator, site.x, **{a: getattr(site.op, f) for a, f in names.items()})
+
+
+@writer("gelu", since=20)
+def _gelu(site: Site) -> Tensor:
+    return site.emit("Gelu", site.x, approximate="tanh" if site.op.tanh else "none")
+
+
+@expansion("relu")
+def _relu(n: Node) -> Value | None:
+    """Integers: Relu is for floats."""
+    return None if n.inputs[0].dtype.is_float else CALLS["max"](n.inputs[0], 0)
+
+
+@expansion("celu")
+def _celu(n: Node) -> Value | None:
+    """Celu takes float32 only."""
+    return None if n.inputs[0].dtype == float32 else n.op.scalar(*n.inputs)  # type: ignore[attr-defined]
+
+
+@expansion("prelu")
+def _prelu(n: Node) -> Value | None:
+    """The slope broadcasts to x, never the other way round."""
+    return None if n.inputs[0].shape == n.outputs[0].shape else n.op.scalar(*n.inputs)  # type: ignore[attr-defined]
+
+
+@writer("logsumexp")
+def _logsumexp(site: Site) -> Tensor:
+    return site.emit("ReduceLogSumExp", site.x, site.ints([site.op.axis]),
+                     keepdims=int(site.op.keepdims))  # fmt: skip
+
+
+@expansion("standardize")
+def _standardize(n: Node) -> Value | None:
+    """Along the last axes, of known sizes, LayerNormalization does it."""
+    (x,) = n.inputs
+    axes = n.op.axes  # type: ignore[attr-defined]
+    known = all(isinstance(d, int) for d in x.shape[axes[0] :]) if axes else False
+    if known and axes == tuple(range(axes[0], x.ndim)):
+        return None
+    return n.op.expand(x)
+
+
+@writer("standardize")
+def _layer_normalization(site: Site) -> Tensor:
+    (x,) = site.types
+    first = site.op.axes[0]
+    ones = site.constant(np.ones([int(d) for d in x.shape[first:]]), x.dtype)
+    return site.emit("LayerNormalization", site.x, ones, axis=first, epsilon=site.op.epsilon)
+
+
+@writer("local_response_norm")
+def _lrn(site: Site) -> Tensor:
+    op = site.op
+    return site.emit("LRN", site.x, size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
+
+
+@expansion("local_response_norm")
+def _wide_lrn(n: Node) -> Value | None:
+    """LRN has an axis after the channels."""
+    return n.op.expand(*n.inputs) if n.inputs[0].ndim < 3 else None
+
+
+@writer("norm")
+def _norm(site: Site) -> Tensor:
+    operator = "ReduceL1" if site.op.order == 1 else "ReduceL2"
+    return site.emit(operator, site.x, site.ints(site.op.axes), keepdims=int(site.op.keepdims))
+
+
+@expansion("norm")
+def _other_norm(n: Node) -> Value | None:
+    return None if n.op.order in (1, 2) else n.op.expand(*n.inputs)  # type: ignore[attr-defined]
+
+
+@writer("nll")
+def _nll(site: Site) -> Tensor:
+    return site.emit("NegativeLogLikelihoodLoss", *site.xs, reduction=site.op.reduction,
+                     ignore_index=site.op.ignore)  # fmt: skip

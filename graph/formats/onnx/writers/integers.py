@@ -1,0 +1,78 @@
+"""Integers: bits, shifts, division and powers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..... import algorithm as alg
+from .....dtypes import as_dtype, bool_
+from ....ir import CALLS, Node, Value
+from ..draft import Site, Tensor
+from ..tensors import code_of
+from ..writing import expansion, writer
+
+_BITWISE = {"and": "And", "or": "Or", "xor": "Xor", "not": "Not"}
+
+
+@writer(*_BITWISE)
+def _bits(site: Site) -> Tensor:
+    name = _BITWISE[site.op.name]
+    return site.emit(name if site.x.dtype == bool_ else f"Bitwise{name}", *site.xs)
+
+
+@expansion("shl", "shr")
+def _shift(n: Node) -> Value | None:
+    """Signed integers by way of unsigned ones, which are all that is shifted: to the right a
+    negative number is turned over, so that zeros come in."""
+    x, count = n.inputs
+    if x.dtype.kind == "u":
+        return None
+    cast, bare = CALLS["cast"], as_dtype(f"uint{x.dtype.bits}")
+    turned = x if n.op.name == "shl" else alg.where(x < 0, ~x, x)
+    moved = cast(CALLS[n.op.name](cast(turned, bare), cast(count, bare)), x.dtype)
+    return moved if n.op.name == "shl" else alg.where(x < 0, ~moved, moved)
+
+
+@writer("shl", "shr")
+def _bit_shift(site: Site) -> Tensor:
+    return site.emit("BitShift", *site.xs, direction="LEFT" if site.op.name == "shl" else "RIGHT")
+
+
+@writer("trunc_divide")
+def _trunc_divide(site: Site) -> Tensor:
+    return site.emit("Div", *site.xs)
+
+
+@expansion("floordiv")
+def _floordiv(n: Node) -> Value | None:
+    x, y = n.inputs
+    return CALLS["trunc_divide"](x - x % y if x.dtype.kind == "i" else x, y)
+
+
+@expansion("integer_power")
+def _integer_power(n: Node) -> Value:
+    """By squaring: Pow would compute with floats."""
+    x, y = n.inputs
+    signed = y.dtype.kind == "i"
+    one: Any = CALLS["constant"](1, x.dtype, n.owner)
+    out, square = one, x
+    for k in range(y.dtype.bits - signed):
+        used = alg.not_equal((y >> k) & 1, 0)
+        out = alg.where(used, out * square, out)
+        square = square * square
+    if not signed:
+        return out
+    odd = alg.where(alg.equal(y & 1, 0), one, -one)
+    inverse = alg.where(alg.equal(x, 1), one, alg.where(alg.equal(x, -1), odd, 0))
+    return alg.where(y < 0, inverse, out)
+
+
+@writer("bit_cast")
+def _bit_cast(site: Site) -> Tensor:
+    """Between integers Cast keeps the bits; between integers and floats it takes opset 26."""
+    to, x = site.op.dtype, site.x
+    if not to.is_float and not x.dtype.is_float:
+        return site.emit("Cast", x, dtype=to, to=code_of(to))
+    if site.draft.opset < 26:
+        site.refuse(f"bits of {x.dtype} read as {to} take opset 26")
+    return site.emit("BitCast", x, dtype=to, to=code_of(to))

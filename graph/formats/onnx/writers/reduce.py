@@ -1,0 +1,65 @@
+"""Reductions, and running sums and products."""
+
+from __future__ import annotations
+
+from .....dtypes import int64
+from ....ir import CALLS, Node, Value
+from ....ops.base import make
+from ....ops.reduce import reduce_max, reduce_min, sum_
+from ..draft import Site, Tensor
+from ..writing import expansion, writer
+
+_REDUCE = {"add": sum_, "max": reduce_max, "min": reduce_min}
+
+
+@expansion("sum", "prod", "cumsum", "cumprod")
+def _widened(n: Node) -> Value | None:
+    """Small integers and bools become 64 bits wide before, not after. Unsigned ones are summed as
+    int64, which wraps as they do and which everything that reads models has."""
+    (x,), to = n.inputs, n.outputs[0].dtype
+    if to.kind == "u":
+        return CALLS["cast"](make(n.op, CALLS["cast"](x, int64)), to)
+    return make(n.op, CALLS["cast"](x, to)) if x.dtype != to else None
+
+
+@writer("sum", "prod", "reduce_max", "reduce_min")
+def _reduced(site: Site) -> Tensor:
+    if not site.op.axes:
+        return site.x
+    return site.emit(site.op.onnx, site.x, site.ints(site.op.axes), keepdims=int(site.op.keepdims))
+
+
+@writer("argmax", "argmin")
+def _place(site: Site) -> Tensor:
+    return site.emit(site.op.onnx, site.x, dtype=int64, axis=site.op.axes[0],
+                     keepdims=int(site.op.keepdims))  # fmt: skip
+
+
+@writer("cumsum")
+def _cumsum(site: Site) -> Tensor:
+    return _running(site)
+
+
+@writer("cumprod", since=26)
+def _cumprod(site: Site) -> Tensor:
+    return _running(site)
+
+
+def _running(site: Site) -> Tensor:
+    return site.emit(site.op.onnx, site.x, site.constant(site.op.axis, int64),
+                     exclusive=int(site.op.exclusive), reverse=int(site.op.reverse))  # fmt: skip
+
+
+@expansion("reduce_blocks")
+def _blocks(n: Node) -> Value:
+    """Blocks as an axis of their own, the last one filled up."""
+    (x,), op = n.inputs, n.op
+    axis, block, combine = op.axis, op.block, op.combine  # type: ignore[attr-defined]
+    missing = -x.shape[axis] % block
+    fill = {"add": 0.0, "max": -float("inf"), "min": float("inf")}[combine]
+    after = tuple(missing if k == axis else 0 for k in range(x.ndim))
+    padded = CALLS["pad"](x, (0,) * x.ndim, after, fill if x.dtype.is_float else 0)
+    size = padded.shape[axis] // block
+    apart = CALLS["reshape"](padded, (*x.shape[:axis], size, block, *x.shape[axis + 1 :]))
+    axes = tuple(k + 1 if k >= axis else k for k in op.axes)  # type: ignore[attr-defined]
+    return CALLS["squeeze"](_REDUCE[combine](apart, axes, True), axis + 1)
