@@ -104,7 +104,7 @@ class Draft:
         for k, dtype in enumerate(dtypes):
             kind = known.output(k)
             name = self.name(node_label if len(dtypes) == 1 else f"{node_label}:{k}")
-            wanted.append(given[kind] if dtype is None else dtype)
+            wanted.append(dtype or given.get(kind) or known.only(kind))
             made.append(Tensor(name, to.get(kind, wanted[-1])))
         plain = {k: v for k, v in attributes.items() if v is not None}
         node = helper.make_node(operator, ["" if x is None else x.name for x in cast],

@@ -62,6 +62,11 @@ class Signature:
         """The type's name of result k."""
         return self.outputs[min(k, len(self.outputs) - 1)]
 
+    def only(self, name: str) -> DType:
+        """The one dtype that a type can be."""
+        (found,) = self.allowed[name]
+        return found
+
 
 @cache
 def signature(operator: str, opset: int) -> Signature:

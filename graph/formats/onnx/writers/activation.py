@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....dtypes import float32
+from .....dtypes import float32, float64
 from ....ir import CALLS, Node, Value
+from ....ops.base import Pointwise
 from ..draft import Site, Tensor
 from ..writing import expansion, writer
 
@@ -40,16 +41,19 @@ def _relu(n: Node) -> Value | None:
     return None if n.inputs[0].dtype.is_float else CALLS["max"](n.inputs[0], 0)
 
 
-@expansion("celu")
-def _celu(n: Node) -> Value | None:
-    """Celu takes float32 only."""
-    return None if n.inputs[0].dtype == float32 else n.op.scalar(*n.inputs)  # type: ignore[attr-defined]
+@expansion("leaky_relu", "elu", "celu", "thresholded_relu", "shrink", "hard_sigmoid", "selu",
+           "hard_swish")  # fmt: skip
+def _precise(n: Node) -> Value | None:
+    """Numbers among the attributes of operators are float32, too little for float64."""
+    wide = n.inputs[0].dtype == float64
+    return n.op.scalar(*n.inputs) if wide and isinstance(n.op, Pointwise) else None
 
 
 @expansion("prelu")
 def _prelu(n: Node) -> Value | None:
     """The slope broadcasts to x, never the other way round."""
-    return None if n.inputs[0].shape == n.outputs[0].shape else n.op.scalar(*n.inputs)  # type: ignore[attr-defined]
+    fits = n.inputs[0].shape == n.outputs[0].shape
+    return n.op.scalar(*n.inputs) if not fits and isinstance(n.op, Pointwise) else None
 
 
 @writer("logsumexp")
@@ -60,11 +64,11 @@ def _logsumexp(site: Site) -> Tensor:
 
 @expansion("standardize")
 def _standardize(n: Node) -> Value | None:
-    """Along the last axes, of known sizes, LayerNormalization does it."""
+    """Along the last axes, of known sizes, LayerNormalization does it, in float32."""
     (x,) = n.inputs
     axes = n.op.axes  # type: ignore[attr-defined]
     known = all(isinstance(d, int) for d in x.shape[axes[0] :]) if axes else False
-    if known and axes == tuple(range(axes[0], x.ndim)):
+    if known and axes == tuple(range(axes[0], x.ndim)) and x.dtype == float32:
         return None
     return n.op.expand(x)
 
@@ -85,8 +89,10 @@ def _lrn(site: Site) -> Tensor:
 
 @expansion("local_response_norm")
 def _wide_lrn(n: Node) -> Value | None:
-    """LRN has an axis after the channels."""
-    return n.op.expand(*n.inputs) if n.inputs[0].ndim < 3 else None
+    """LRN is for an odd number of channels and an axis after them; its numbers are float32."""
+    (x,) = n.inputs
+    fits = x.ndim > 2 and n.op.size % 2 and x.dtype == float32  # type: ignore[attr-defined]
+    return None if fits else n.op.expand(x)
 
 
 @writer("norm")

@@ -11,6 +11,7 @@ from ....ops.scattering import ScatterElements, ScatterNd
 from ....ops.shape import concat
 from ..draft import Site, Tensor
 from ..writing import expansion, writer
+from .shape import number
 
 
 def index(site: Site, x: Tensor) -> Tensor:
@@ -110,11 +111,20 @@ def _reversed(n: Node) -> Value | None:
     return CALLS["transpose"](made, back)
 
 
-@writer("tensor_scatter", since=24)
-def _tensor_scatter(site: Site) -> Tensor:
-    x, updates, starts = site.xs
-    return site.emit("TensorScatter", x, updates, site.cast(starts, int64), axis=site.op.axis,
-                     mode="circular" if site.op.circular else "linear")  # fmt: skip
+@expansion("tensor_scatter")
+def _chosen(n: Node) -> Value:
+    """Place by place either what is there or an update; TensorScatter is known to few."""
+    x, updates, starts = n.inputs
+    axis = n.op.axis  # type: ignore[attr-defined]
+    size, many = number(x.shape[axis], x), number(updates.shape[axis], x)
+    line = [1] * x.ndim
+    at = iota((*line[:axis], x.shape[axis], *line[axis + 1 :]), axis, owner=n.owner)
+    step = at - CALLS["reshape"](CALLS["cast"](starts, int64), (-1, *line[1:]))
+    if n.op.circular:  # type: ignore[attr-defined]
+        step = step % size
+    inside = (step >= 0) & (step < many)
+    place = CALLS["broadcast_to"](alg.where(inside, step, 0), x.shape)
+    return alg.where(inside, CALLS["take_along_axis"](updates, place, axis), x)
 
 
 @expansion("searchsorted")

@@ -7,6 +7,7 @@ from typing import Any
 from ..... import algorithm as alg
 from .....dtypes import as_dtype, bool_
 from ....ir import CALLS, Node, Value
+from ....ops.loop import while_loop
 from ..draft import Site, Tensor
 from ..tensors import code_of
 from ..writing import expansion, writer
@@ -51,16 +52,19 @@ def _floordiv(n: Node) -> Value | None:
 
 @expansion("integer_power")
 def _integer_power(n: Node) -> Value:
-    """By squaring: Pow would compute with floats."""
-    x, y = n.inputs
-    signed = y.dtype.kind == "i"
+    """By squaring, in a loop: Pow would compute with floats."""
+    shape = n.outputs[0].shape
+    x, y = (CALLS["broadcast_to"](v, shape) for v in n.inputs)
     one: Any = CALLS["constant"](1, x.dtype, n.owner)
-    out, square = one, x
-    for k in range(y.dtype.bits - signed):
-        used = alg.not_equal((y >> k) & 1, 0)
-        out = alg.where(used, out * square, out)
-        square = square * square
-    if not signed:
+
+    def body(state: tuple[Value, Value, Value]) -> tuple[Value, Value, Value]:
+        out, square, left = state
+        used = alg.not_equal(left & 1, 0)
+        return alg.where(used, out * square, out), square * square, left >> 1
+
+    first = (CALLS["broadcast_to"](one, shape), x, CALLS["max"](y, 0))
+    out, _, _ = while_loop(lambda state: CALLS["any"](state[2] > 0), body, first)
+    if y.dtype.kind == "u":
         return out
     odd = alg.where(alg.equal(y & 1, 0), one, -one)
     inverse = alg.where(alg.equal(x, 1), one, alg.where(alg.equal(x, -1), odd, 0))

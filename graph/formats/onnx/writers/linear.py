@@ -52,6 +52,12 @@ def _small_matmul(n: Node) -> Value | None:
     return CALLS["cast"](make(n.op, *(CALLS["cast"](v, int32) for v in n.inputs)), x.dtype)
 
 
+@expansion("einsum")
+def _hidden(n: Node) -> Value | None:
+    """Axes under an ellipsis broadcast in flowmill only."""
+    return n.op.expand(*n.inputs) if "..." in n.op.equation else None  # type: ignore[attr-defined]
+
+
 @writer("einsum")
 def _einsum(site: Site) -> Tensor:
     return site.emit("Einsum", *site.xs, equation=site.op.equation)

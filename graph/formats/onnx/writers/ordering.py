@@ -45,6 +45,7 @@ def _selected_boxes(site: Site) -> Tensor:
     """The places NonMaxSuppression lists, [selected, 3], written to where their image and class
     have theirs: as the how-manieth of them each one is."""
     boxes, scores, many, share, least = site.xs
+    share = site.emit("Clip", share, site.constant(0, float32), site.constant(1, float32))
     found = site.emit("NonMaxSuppression", boxes, scores, many, share, least, dtype=int64,
                       center_point_box=int(site.op.centred))  # fmt: skip
     columns = [site.emit("Gather", found, site.constant(k, int64), axis=1) for k in range(3)]

@@ -29,12 +29,14 @@ def _least(x: Value) -> Any:
 
 @expansion("max_pool", "sum_pool", "lp_pool")
 def _known(n: Node) -> Value | None:
-    """Padding that only a run tells is added before; integers are summed as patches."""
+    """Padding that only a run tells, or as wide as the window, is added before; integers are summed
+    as patches."""
     (x,), op = n.inputs, n.op
     assert isinstance(op, Pooling)
     if isinstance(op, SumPool) and not x.dtype.is_float:
         return CALLS["cast"](CALLS["sum"](_taps(op, x, 0), -1), x.dtype)
-    if fixed(op.pads_before, op.pads_after):
+    pads = (*op.pads_before, *op.pads_after)
+    if fixed(pads) and all(p < k for p, k in zip(pads, op.window * 2)):  # type: ignore[operator]
         whole = op.name != "lp_pool" or op.order == int(op.order)  # type: ignore[attr-defined]
         return None if whole else op.expand(x)
     fill = _least(x) if op.name == "max_pool" else 0
