@@ -1,8 +1,8 @@
 """flowmill beside other frameworks: `python benchmarks/run.py [TASK...] [--threads 1 2] [--quick]`.
 
-Tasks: matmul, conv, rows, train, resnet (each against peers), memory, overhead, compile, or all. Prints
-Markdown tables; `--write FILE` also puts them between the markers of that document. Frameworks
-that are not installed are left out, and named.
+Tasks: matmul, conv, rows, train, resnet (each against peers), memory, overhead, idle, compile, or
+all. Prints Markdown tables; `--write FILE` also puts them between the markers of that document.
+Frameworks that are not installed are left out, and named.
 """
 
 from __future__ import annotations
@@ -95,33 +95,48 @@ class Run:
         return "Targets: `Session.run` 5 us, a callable 1 us over the native time.\n\n" + (
             report.table(["way to call", "per call", "native", "cost"], rows))  # fmt: skip
 
+    def idle(self) -> str:
+        """Latency when the pool's workers are asleep."""
+        found = [
+            (threads, self.script("idle.py", str(threads))) for threads in self.options.threads
+        ]
+        rows = [[batch, str(threads), report.seconds(f[batch]["hot"]),
+                 report.seconds(f[batch]["idle"])]
+                for batch in found[0][1] for threads, f in found]  # fmt: skip
+        return ("Inference of an MLP 784-512-512-10: median of calls one after the other, and of "
+                "calls 10 ms apart.\n\n" + report.table(
+                    ["batch", "threads", "one after the other", "10 ms apart"], rows))  # fmt: skip
+
     def compile(self) -> str:
         """Compile times."""
         with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as empty:
             self.script("compiling.py", "mnist", cache=first)  # reads the files, makes byte code
             cold, cached = (self.script("compiling.py", "mnist", cache=empty) for _ in range(2))
+            deep = [self.script("compiling.py", "resnet", cache=empty) for _ in range(2)]
         big = self.script("compiling.py", "graph")
         rows = [["MNIST training step, cold", f"{cold['compile']:.2f} s", "2 s"],
                 ["MNIST training step, cached", f"{cached['compile']:.3f} s", "0.1 s"],
+                ["ResNet-50 inference, cold", f"{deep[0]['compile']:.2f} s", "3 s"],
+                ["ResNet-50 inference, cached", f"{deep[1]['compile']:.3f} s", "0.3 s"],
                 [f"define a graph of {big['nodes']:.0f} nodes", f"{big['define']:.2f} s", "1 s"],
                 ["optimise it", f"{big['optimise']:.2f} s", "10 s"]]  # fmt: skip
         return report.table(["what", "time", "target"], rows)
 
-    def script(self, name: str, *arguments: str, cache: str | None = None) -> dict[str, float]:
+    def script(self, name: str, *arguments: str, cache: str | None = None) -> dict[str, Any]:
         """The figures a script prints from a new process."""
         done = subprocess.run([sys.executable, str(HERE / name), *arguments], text=True,
                               env=environment(cache or self.cache), capture_output=True)  # fmt: skip
         if done.returncode:
             raise SystemExit(f"{name} {' '.join(arguments)} failed:\n{done.stderr}")
-        found: dict[str, float] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
         return found
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure flowmill beside other frameworks.")
     parser.add_argument("tasks", nargs="*", default=["all"], metavar="TASK",
-                        choices=[*AGAINST_PEERS, "memory", "overhead", "compile", "all"],
-                        help="matmul conv rows train resnet memory overhead compile, or all")  # fmt: skip
+                        choices=[*AGAINST_PEERS, "memory", "overhead", "idle", "compile", "all"],
+                        help="matmul conv rows train resnet memory overhead idle compile, or all")  # fmt: skip
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--quick", action="store_true", help="few cases, few rounds")
     parser.add_argument("--rounds", type=int, default=6, help="blocks per framework and case")
@@ -138,7 +153,7 @@ def main(given: Sequence[str] | None = None) -> None:
     sys.path[:0] = [p for p in os.environ["PYTHONPATH"].split(os.pathsep) if p not in sys.path]
     wanted = options.tasks
     if "all" in wanted:
-        wanted = [*AGAINST_PEERS, "memory", "overhead", "compile"]
+        wanted = [*AGAINST_PEERS, "memory", "overhead", "idle", "compile"]
     peers = sorted({p for t in AGAINST_PEERS for p in importlib.import_module(f"tasks.{t}").PEERS})
     versions = ", ".join(f"{p} {v}" for p in peers if (v := facts.version(p)) and "." not in p)
     print(host := "\n".join(f"- {f}" for f in [*facts.machine(), versions]), flush=True)
@@ -147,7 +162,8 @@ def main(given: Sequence[str] | None = None) -> None:
         parts: dict[str, Callable[[], str]] = {
             t: (lambda t=t: run.against_peers(t)) for t in AGAINST_PEERS
         }
-        parts |= {"memory": run.memory, "overhead": run.overhead, "compile": run.compile}
+        parts |= {"memory": run.memory, "overhead": run.overhead, "idle": run.idle,
+                  "compile": run.compile}  # fmt: skip
         for name in wanted:
             text = parts[name]()
             print(f"\n## {name}\n\n{text}", flush=True)

@@ -25,15 +25,14 @@ for parts that were *taken*, never for a worker that is still asleep. A new job 
 
 Spin, then sleep. An idle worker, and a caller whose last part is in other hands, polls for
 `spin_us` microseconds before it sleeps on its futex. On a two-core virtual machine a polling worker
-joins in 0.2 us and a sleeping one in 35 to 90 us; worse, the kernel may queue a woken worker behind
-the very caller that woke it, for milliseconds (the caller then does all parts itself). Polling as
-long as a wake-up costs would at most double the worst case; 200 us also spans the serial gaps
-between phases and between the runs of a Python loop, and wastes no more than that of a core after
-the last run. How many polls that is gets measured when the pool is first opened, because one
+joins in 0.2 us and a sleeping one in 35 to 90 us. Polling as long as a wake-up costs would at most
+double the worst case; 200 us also spans the serial gaps between phases and between the runs of a
+Python loop, and wastes no more than that of a core after the last run. Where a worker wakes up is
+the matter of `pool_place`. How many polls that is gets measured when the pool is first opened, because one
 `pause` takes from 1 ns to 50 ns, depending on the processor.
 
-Fork. All mutable state lives in one page marked MADV_WIPEONFORK: a child sees a closed pool. The
-number of threads wished for lives outside that page, so the child's first parallel_for opens its
+Fork. All mutable state lives in pages marked MADV_WIPEONFORK: a child sees a closed pool. The
+number of threads wished for lives outside of them, so the child's first parallel_for opens its
 own pool. Forking from inside a part is not supported. Without MADV_WIPEONFORK (Linux before 4.14)
 the pool stays closed.
 
@@ -47,10 +46,12 @@ from dataclasses import dataclass
 
 from ..errors import ExportError
 from .pool_life import CLOSING, OPENING
+from .pool_place import PLACING
 
-MAX_THREADS = 256  # their handles fill the page: 1152 + 256 * 8 < 4096
+MAX_THREADS = 256
+PAGES = 8192  # bytes of state; the second page is for what is seldom touched
 
-# Byte offsets in the page. Words written by different parties are 128 bytes apart: two cache lines,
+# Byte offsets in the pages. Words written by different parties are 128 bytes apart: two cache lines,
 # because x86 fetches lines in pairs.
 _FIELDS = {
     "lock": 0,  # held by open and close
@@ -59,13 +60,19 @@ _FIELDS = {
     "stop": 12,  # 1 tells the workers to leave
     "fn": 16,  # the job; may be read after a part was taken
     "arg": 24,
+    "away": 32,  # the processor the workers keep off, plus 1; changed by who holds `busy`
+    "placed": 36,  # how many workers do
     "busy": 128,  # held by the one parallel_for that uses the workers
     "epoch": 256,  # changes with every job and when stopping; workers sleep on it
     "ticket": 384,  # parts << 32 | next part
     "left": 512,  # parts not yet finished; the caller sleeps on it
     "waiting": 640,  # 1 while the caller sleeps
     "sleepers": 768,  # workers asleep or about to be
+    "known": 896,  # workers whose numbers are in `tids`
     "handles": 1152,  # pthread_t of worker 1, 2, ... at index 1, 2, ...
+    "tids": 4096,  # i32 thread numbers of the workers, as they came; 0: not there yet
+    "home": 5120,  # 1024 bits: processors the workers may use
+    "given": 5248,  # 1024 bits: what is left of them, as last set
 }
 
 
@@ -76,15 +83,23 @@ class _Linux:
     futex: int
     clock_gettime: int
     sched_yield: int
+    getcpu: int
+    gettid: int
+    getaffinity: int
+    setaffinity: int
     relax_type: str
     relax_call: str
 
 
-_X86_64 = _Linux(202, 228, 24, "@llvm.x86.sse2.pause()", "@llvm.x86.sse2.pause()")
-_AARCH64 = _Linux(98, 113, 124, "@llvm.aarch64.hint(i32)", "@llvm.aarch64.hint(i32 1)")
+_X86_64 = _Linux(
+    202, 228, 24, 309, 186, 204, 203, "@llvm.x86.sse2.pause()", "@llvm.x86.sse2.pause()"
+)
+_AARCH64 = _Linux(
+    98, 113, 124, 168, 178, 123, 122, "@llvm.aarch64.hint(i32)", "@llvm.aarch64.hint(i32 1)"
+)
 
 _SYSTEM = """
-@fm_pool = internal global ptr null, align 8  ; the page: published once, never unmapped
+@fm_pool = internal global ptr null, align 8  ; the pages: published once, never unmapped
 @fm_want = internal global i32 0, align 4     ; threads of the open pool; a forked child inherits it
 @fm_polls = internal global i32 0, align 4    ; polls that take <SPIN_US> us; 0 = not yet measured
 
@@ -193,6 +208,7 @@ entry:
   %epoch = field epoch
   %stop = field stop
   %sleepers = field sleepers
+  call void @fm_register(ptr %P)
   br label %top
 top:
   %seen = load atomic i32, ptr %epoch acquire, align 4
@@ -254,6 +270,7 @@ start:
   %any = icmp ne i32 %asleep, 0
   br i1 %any, label %wake, label %run
 wake:
+  call void @fm_keep_off(ptr %P)
   %others = sub i32 %parts, 1
   call void @fm_futex_wake(ptr %epoch, i32 %others)
   br label %run
@@ -313,13 +330,18 @@ def pool_ir(triple: str, spin_us: int = 200) -> str:
         "FUTEX": linux.futex,
         "CLOCK_GETTIME": linux.clock_gettime,
         "SCHED_YIELD": linux.sched_yield,
+        "GETCPU": linux.getcpu,
+        "GETTID": linux.gettid,
+        "GETAFFINITY": linux.getaffinity,
+        "SETAFFINITY": linux.setaffinity,
+        "PAGES": PAGES,
         "RELAX_TYPE": linux.relax_type,
         "RELAX_CALL": linux.relax_call,
         "MAX_THREADS": MAX_THREADS,
         "SPIN_US": spin_us,
         "SPIN_SCALED": spin_us * 1_000_000,  # nanoseconds times the 1000 polls of one round
     }
-    text = _SYSTEM + _WAITING + _WORK + OPENING + CLOSING
+    text = _SYSTEM + _WAITING + _WORK + PLACING + OPENING + CLOSING
     text = re.sub(r"<([A-Z_]+)>", lambda m: str(words[m[1]]), text)
     return re.sub(
         r"= field (\w+)",

@@ -1,7 +1,7 @@
 """Opening, growing and closing the thread pool: the second half of the module of `pool.py`.
 
-IR text in the notation of `pool.py`: `%x = field NAME` is the address of a field of the page `%P`,
-and `<NAME>` a number of the target. Open and close exclude each other by the page's `lock`. They
+IR text in the notation of `pool.py`: `%x = field NAME` is the address of a field of the pages `%P`,
+and `<NAME>` a number of the target. Open and close exclude each other by `lock`. They
 never touch a running job: a new worker only finds parts to take, and closing first takes `busy`,
 as a job does.
 """
@@ -44,7 +44,7 @@ done:
   store atomic i32 %polls1, ptr @fm_polls monotonic, align 4
   ret void
 }
-; The page, made and published by whoever comes first; null if the system refuses it.
+; The pages, made and published by whoever comes first; null if the system refuses it.
 define internal ptr @fm_page() nounwind {
 entry:
   %old = load atomic ptr, ptr @fm_pool acquire, align 8
@@ -53,16 +53,16 @@ entry:
 found:
   ret ptr %old
 make:                       ; PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS; MAP_FAILED is -1
-  %new = call ptr @mmap(ptr null, i64 4096, i32 3, i32 34, i32 -1, i64 0)
+  %new = call ptr @mmap(ptr null, i64 <PAGES>, i32 3, i32 34, i32 -1, i64 0)
   %address = ptrtoint ptr %new to i64
   %failed = icmp eq i64 %address, -1
   br i1 %failed, label %none, label %mark
-mark:                       ; MADV_WIPEONFORK, before anyone can see the page
-  %m = call i32 @madvise(ptr %new, i64 4096, i32 18)
+mark:                       ; MADV_WIPEONFORK, before anyone can see them
+  %m = call i32 @madvise(ptr %new, i64 <PAGES>, i32 18)
   %marked = icmp eq i32 %m, 0
   br i1 %marked, label %publish, label %refused
 refused:
-  %u = call i32 @munmap(ptr %new, i64 4096)
+  %u = call i32 @munmap(ptr %new, i64 <PAGES>)
   br label %none
 none:
   ret ptr null
@@ -74,7 +74,7 @@ ours:
   ret ptr %new
 theirs:
   %first = extractvalue {ptr, i1} %x, 0
-  %v = call i32 @munmap(ptr %new, i64 4096)
+  %v = call i32 @munmap(ptr %new, i64 <PAGES>)
   ret ptr %first
 }
 define i32 @fm_pool_threads() nounwind {
@@ -179,6 +179,8 @@ halt:
   %epoch = field epoch
   %threads = field threads
   %handles = field handles
+  %tids = field tids
+  %known = field known
   store atomic i32 1, ptr %stop seq_cst, align 4
   %e = atomicrmw add ptr %epoch, i32 1 seq_cst, align 4
   call void @fm_futex_wake(ptr %epoch, i32 2147483647)
@@ -193,10 +195,14 @@ join:
   %handle = getelementptr i64, ptr %handles, i64 %index
   %id = load i64, ptr %handle, align 8
   %j = call i32 @pthread_join(i64 %id, ptr null)
+  %before = sub i32 %i, 1
+  %tid = getelementptr i32, ptr %tids, i32 %before
+  store atomic i32 0, ptr %tid monotonic, align 4
   %i1 = add i32 %i, 1
   br label %next
 gone:
   store i32 0, ptr %threads, align 4
+  store atomic i32 0, ptr %known monotonic, align 4
   store atomic i32 0, ptr %stop release, align 4
   store atomic i32 0, ptr %busy release, align 4
   br label %unlock

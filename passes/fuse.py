@@ -2,9 +2,10 @@
 
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
 each; loops and branches stay, and reshapes that are only another view of what they read. A group is
-a reduction (matrix product, convolution, sum...) with the pointwise work on its result, or a chain
-of pointwise work alone. Ops that only move elements cheaply (reshape, broadcast, slice) are never
-computed by themselves: whoever reads them reads through them.
+a row with several reductions (see `rows`), a reduction (matrix product, convolution, sum...) with
+the pointwise work on its result, or a chain of pointwise work alone. Ops that only move elements
+cheaply (reshape, broadcast, slice) are never computed by themselves: whoever reads them reads
+through them.
 
 Every group's inputs are complete before its first node in one topological order, which keeps the
 groups free of cycles without any search.
@@ -20,6 +21,7 @@ from ..algorithm import Apply, Compute, Expr, Load, walk
 from ..dims import Dim, bounds, product
 from ..errors import InternalError
 from ..graph.ir import Function, Interner, Node, TensorType, Value
+from ..graph.ops.effects import Check
 from ..graph.ops.fused import Fused, ReduceBlocks
 from ..graph.ops.source import Input
 from .cost import heavy
@@ -55,9 +57,10 @@ class Fuse:
         self.group_of: dict[Node, Group] = {}
         self.reading = Reading(function)
         self.steady = steady
+        self.asked = {v for _, v in (*function.outputs, *function.updates)}
 
     def run(self) -> Function:
-        rows = RowGroups(self.reading, early_order(self.function))
+        rows = RowGroups(self.reading, early_order(self.function), self.steady)
         if self.enabled:
             rows.run()
         self.decisions += rows.decisions
@@ -269,7 +272,7 @@ class Fuse:
             fn.name, fn.inputs,
             tuple((name, new[v]) for name, v in fn.outputs),
             tuple((var, new[v]) for var, v in fn.updates),
-            tuple(new[v] for v in fn.effects),
+            tuple(new[v] for v in fn.effects if v in new),
         )  # fmt: skip
 
     def in_order(self) -> list[Group]:
@@ -296,11 +299,18 @@ class Fuse:
         kernel of an op's own writes all of its results."""
         if g.special:
             return list(g.anchor.outputs)
-        used = [v for n in g.nodes for v in n.outputs
-                if v in self.reading.kept or any(self.group_of.get(u) is not g
-                                                 for u in self.reading.final_users(v))]  # fmt: skip
+        used = [v for n in g.nodes for v in n.outputs if self.is_result(v, g)]
         anchor = g.anchor.outputs[0]
         return sorted(used, key=lambda v: (v is not anchor, self.place[v.node]))
+
+    def is_result(self, v: Value, g: Group) -> bool:
+        """Whether a value of `g` is asked for, or read elsewhere. A check within a row happens for
+        every element that is computed from what it passes on: nobody needs its value."""
+        readers = [self.group_of.get(u) for u in self.reading.final_users(v)]
+        if any(r is not g for r in readers):
+            return True
+        happens = g.rows and isinstance(v.node.op, Check) and bool(readers) and v not in self.asked
+        return v in self.reading.kept and not happens
 
     def keep(self, n: Node, interner: Interner, new: dict[Value, Value]) -> None:
         """A node that stays, on what became of its operands."""

@@ -2,7 +2,7 @@
 
 In: a `Function` (the body of a fused group, or a single node wrapped as one). Out: a list of
 `Stage`s. Pointwise and movement ops vanish by substitution: each becomes part of the expression of
-whoever reads it. Reductions are what stages are made of; a group without one is a single stage.
+whoever reads it. A group without a reduction is a map, one with several is a row (see `lower_row`).
 Nothing is decided here: which nodes form a group is `fuse`'s business, loops are `schedule`'s.
 """
 

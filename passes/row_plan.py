@@ -22,10 +22,10 @@ from ..errors import InternalError
 from .cost import heavy
 from .loops import LoopAxis
 from .stages import Part, Stage, StageCheck
+from .tiles import SCRATCH_BYTES
 
 Column: TypeAlias = Axis | LoopAxis
 
-SCRATCH_BYTES = 16 << 10  # of a thread's stack; half of the smallest first cache
 NEIGHBOURS = 32  # rows done side by side where neighbouring rows lie so in memory
 CHEAP = 4  # operations that are done again rather than stored and loaded
 _SLOW = frozenset({"div", "sqrt", "rsqrt", "mod", "floordiv"})

@@ -1,10 +1,10 @@
 """Row groups: reductions over the same columns of the same rows, and the pointwise work between.
 
-In: who reads what, and an order of the nodes. Out: groups of nodes that one kernel computes row by
-row (softmax, layer norm, cross-entropy with its gradient), and an order in which each stands in
-one piece. A group starts from a reduction and takes in what depends on it, and what it needs, as
-long as every value it makes has an element per column or one per row, members are read at the
-element at hand, and nothing outside stands between two members.
+In: who reads what, an order of the nodes, and which of them are steady. Out: groups of nodes that
+one kernel computes row by row (softmax, layer norm, cross-entropy with its gradient), and an order
+in which each stands in one piece. A group starts from a reduction and takes in what depends on it,
+and what it needs, as long as every value it makes has an element per column or one per row,
+members are read at the element at hand, and nothing outside stands between two members.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .special import KERNELS
 from .stages import physical
 
 MOST_MEMBERS = 96  # a kernel somebody could still read
+MOST_SEARCHED = 5 * MOST_MEMBERS  # what depends on a member through more nodes is left alone
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Decision:
 class RowGroups:
     """The search; `groups` and `order` are what it found."""
 
-    def __init__(self, reading: Reading, order: list[Node]) -> None:
+    def __init__(self, reading: Reading, order: list[Node], steady: frozenset[Node]) -> None:
         self.reading = reading
+        self.steady = steady
         self.order = order
         self.groups: list[tuple[Node, ...]] = []
         self.decisions: list[Decision] = []
@@ -79,10 +81,15 @@ class RowGroups:
             return False
         return not self.reading.is_source(n) and self.reading.compute(n).combine is not None
 
-    def between(self, members: set[Node]) -> list[Node]:
-        """Nodes outside that depend on a member and are needed by one, in order. Groups that were
-        found count as one node each; in the order they stand in one piece."""
-        first = min(self.place[m] for m in members)
+    def between(self, members: set[Node]) -> list[Node] | None:
+        """Nodes outside that depend on a member and are needed by one, in order; None where that is
+        too far to search. Groups that were found count as one node each; in the order they stand in
+        one piece."""
+        after = {u for m in members for v in m.outputs for u in self.reading.final_users(v)}
+        after -= members
+        if not after:
+            return []
+        first = min(self.place[self.group_of.get(n, (n,))[0]] for n in after)
         needed: set[Node] = set()
         todo = [v.node for m in members for v in self.reading.through(m)]
         while todo:
@@ -91,6 +98,8 @@ class RowGroups:
                 continue
             whole = self.group_of.get(n, (n,))
             needed.update(whole)
+            if len(needed) > MOST_SEARCHED:
+                return None
             todo += [v.node for m in whole for v in self.reading.through(m)]
         late = set(members)
         for n in sorted(needed, key=self.place.__getitem__):
@@ -191,9 +200,9 @@ class _Growth:
         while True:
             why = self._fault(wanted)
             more = [] if why else self.groups.between(self.members.union(wanted))
-            if why or not more:
+            if why or more == []:
                 break
-            if len(self.members) + len(wanted) + len(more) > MOST_MEMBERS:
+            if more is None or len(self.members) + len(wanted) + len(more) > MOST_MEMBERS:
                 why = "too much stands in between"
                 break
             wanted += more
@@ -223,6 +232,8 @@ class _Growth:
             return "it belongs to other rows"
         if n.op.name in KERNELS or len(n.outputs) != 1 or self.reading.stays(n):
             return "it has a kernel of its own"
+        if (n in self.groups.steady) != (self.seed in self.groups.steady):
+            return "not both need be computed at every run"
         if n in self.groups.claimed and not any(v.node in members for v in self.reading.through(n)):
             return "it is done with the product or pool it reads"
         return self._shape_fault(n)

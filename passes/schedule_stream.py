@@ -21,8 +21,8 @@ from ..errors import InternalError
 from ..target import Target
 from .lanes import accumulate, across
 from .loops import LoopAxis, Nest, lane_stride, loop, shared_loops, substituted
-from .row_plan import SCRATCH_BYTES
 from .schedule_map import finish
+from .tiles import SCRATCH_BYTES
 
 LONG = 64  # steps that make a stream
 ACCUMULATORS = 8  # vectors that hide the latency of an addition

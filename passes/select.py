@@ -9,25 +9,30 @@ variable that does not change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import product as every
+from math import prod
 
 from ..dims import Dim, ceildiv, product
-from ..graph.ir import Function, Layout, Node, Piece, TensorType, Value
+from ..errors import InternalError
+from ..graph.ir import Function, Layout, Node, Piece, Shape, TensorType, Value
 from ..graph.ops.base import Pointwise
 from ..graph.ops.convolution import Conv, ConvInputGrad, ConvWeightGrad
 from ..graph.ops.fused import ReduceBlocks, Relayout
 from ..graph.ops.integer_products import MatmulInteger
 from ..graph.ops.linalg import Matmul
+from ..graph.ops.pointwise import Add
 from ..graph.ops.pooling import Pooling
 from ..graph.ops.reduce import Prod, ReduceMax, ReduceMin, Sum
 from ..graph.ops.shape import Concat, Pad, Slice, Transpose, Unslice
-from ..graph.ops.windows import Windowed
+from ..graph.ops.windows import Windowed, concrete
 from ..target import Target
 from .blocks import cuts
 from .prepare import steady_nodes
 from .tiles import panel_vectors
 
+MOST_PHASES = 9  # so many kernels may stand for one: strides of 3 and less, in two dimensions
 PACK_ROWS = 192  # a matrix product with fewer rows does not pay for packing its operand each run
 
 
@@ -186,24 +191,64 @@ class _Select:
         return (Piece(0, "outer", block), *spatial, Piece(1), Piece(0, "inner", block))
 
     def input_grad(self, n: Node, op: ConvInputGrad) -> Value:
-        """A convolution of the gradient, spread out by the strides, with the weights turned."""
-        g, w = self.new[n.inputs[0]], n.inputs[1]
-        spatial = n.types[0].shape[2:]
+        """A convolution of the gradient with the weights turned; with strides one for each of the
+        positions a window may begin at, or of the gradient spread out where windows are dilated."""
+        w, spatial = n.inputs[1], n.types[0].shape[2:]
         window = w.shape[2:]
-        steps = tuple(d if isinstance(d, int) else 1 for d in op.strides)
-        if op.groups != 1 or not all(isinstance(d, int) for d in (*window, *spatial)):
+        phases = prod(op.strides)
+        sizes = (*window, *spatial, *n.inputs[0].shape[2:], *op.pads_before)
+        if op.groups != 1 or phases > MOST_PHASES or not all(isinstance(d, int) for d in sizes):
             xs = tuple(self.plain(v) for v in n.inputs)
             return n.owner.node(op, xs).outputs[0]
-        g = self.placed(g, channels_last(g.ndim))
-        if any(s != 1 for s in steps):
-            wide = tuple((d - 1) * s + 1 for d, s in zip(g.shape[2:], steps))
-            spread = Unslice((*g.shape[:2], *wide), (0,) * g.ndim, (1, 1, *steps))
+        g = self.placed(self.new[n.inputs[0]], channels_last(n.inputs[0].ndim))
+        turned = n.owner.node(Transpose((1, 0, *range(2, w.ndim))), (self.plain(w),)).outputs[0]
+        if phases > 1 and all(d == 1 for d in op.dilations):
+            return self.by_phases(n, op, g, turned)
+        if phases > 1:
+            wide = tuple((d - 1) * s + 1 for d, s in zip(g.shape[2:], op.strides))
+            spread = Unslice((*g.shape[:2], *wide), (0,) * g.ndim, (1, 1, *op.strides))
             g = self.make(n, spread, (g,), channels_last(g.ndim))
         before = tuple((k - 1) * d - p for k, d, p in zip(window, op.dilations, op.pads_before))
         after = tuple(
             x + (k - 1) * d - b - y
             for x, k, d, b, y in zip(spatial, window, op.dilations, before, g.shape[2:])
         )
+        taps = [range(k) for k in window]  # type: ignore[arg-type]
+        return self.turned_conv(n, g, turned, taps, before, after, op.dilations)
+
+    def by_phases(self, n: Node, op: ConvInputGrad, g: Value, turned: Value) -> Value:
+        """Before: y = ConvInputGrad(g, w), strides s, of which each result needs every s-th tap.
+        After: for each r below s the results r, r + s, ... as a convolution with their taps; y is
+        all of them side by side."""
+        spatial, window = concrete(n.types[0].shape[2:]), concrete(turned.shape[2:])
+        pads, whole = concrete(op.pads_before), None
+        for first in every(*(range(min(s, d)) for s, d in zip(op.strides, spatial))):
+            taps: list[range] = []
+            before: list[Dim] = []
+            after: list[Dim] = []
+            for k, r in enumerate(first):
+                s = op.strides[k]
+                start, tap = divmod(r + pads[k], s)
+                count = -(-(spatial[k] - r) // s)
+                taps.append(range(tap, window[k], s))
+                before.append(len(taps[-1]) - 1 - start)
+                after.append(start + count - g.shape[k + 2])
+            if not all(taps):
+                continue
+            ones = (1,) * len(taps)
+            part = self.turned_conv(n, g, turned, taps, tuple(before), tuple(after), ones)
+            place = Unslice(n.types[0].shape, (0, 0, *first), (1, 1, *op.strides))
+            part = self.make(n, place, (part,), channels_last(g.ndim))
+            whole = part if whole is None else self.make(
+                n, Add(), (whole, part), channels_last(g.ndim))  # fmt: skip
+        if whole is None:
+            raise InternalError(f"{n!r} has no taps")
+        return whole
+
+    def turned_conv(self, n: Node, g: Value, turned: Value, taps: Sequence[range], before: Shape,
+                    after: Shape, dilations: tuple[int, ...]) -> Value:  # fmt: skip
+        """g under a window of `taps` of the turned weights, the last one first; negative padding
+        takes away."""
         if any(isinstance(d, int) and d < 0 for d in (*before, *after)):
             cut = [max(-d, 0) if isinstance(d, int) else 0 for d in before]
             end = [max(-d, 0) if isinstance(d, int) else 0 for d in after]
@@ -212,13 +257,11 @@ class _Select:
             g = self.make(n, part, (g,), channels_last(g.ndim))
             before = tuple(max(d, 0) if isinstance(d, int) else d for d in before)
             after = tuple(max(d, 0) if isinstance(d, int) else d for d in after)
-        turned = n.owner.node(Transpose((1, 0, *range(2, w.ndim))), (self.plain(w),)).outputs[0]
-        starts = tuple(d - 1 for d in window)
-        flipped = n.owner.node(
-            Slice((0, 0, *starts), turned.shape, (1, 1, *(-1 for _ in window))), (turned,)
-        ).outputs[0]
+        shape = (*turned.shape[:2], *(len(t) for t in taps))
+        backwards = Slice((0, 0, *(t[-1] for t in taps)), shape, (1, 1, *(-t.step for t in taps)))
+        flipped = n.owner.node(backwards, (turned,)).outputs[0]
         self.new[flipped] = flipped
-        forward = Conv((1,) * len(window), before, after, op.dilations, 1)
+        forward = Conv((1,) * len(taps), before, after, dilations, 1)
         return self.conv(n, forward, g, flipped)
 
     def weight_grad(self, n: Node, op: ConvWeightGrad) -> Value:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from ..dims import Dim
 from ..target import Target
 
+SCRATCH_BYTES = 16 << 10  # of a thread's stack, for what stays in half of the smallest first cache
 RAGGED = 1.03  # a last panel that is not full costs packing and code, whatever the arithmetic
 
 

@@ -60,7 +60,7 @@ def support() -> ctypes.CDLL:
 
 def _support_sources() -> str:
     folder = Path(__file__).resolve().parent.parent / "codegen"
-    names = ("clock.py", "pool.py", "pool_life.py", "pycall.py")
+    names = ("clock.py", "pool.py", "pool_life.py", "pool_place.py", "pycall.py")
     return "\n".join((folder / n).read_text() for n in names)
 
 

@@ -212,9 +212,12 @@ def group_norm(
     channels = v.shape[1]
     if groups < 1 or (isinstance(channels, int) and channels % groups):
         raise ConfigError(f"group_norm: {show(channels)} channels do not make {groups} groups")
-    apart = reshape(v, (v.shape[0], groups, product(v.shape[1:]) // groups))
-    made = reshape(make(Standardize((2,), float(epsilon)), apart), v.shape)
-    return _affine(made, *(_channels(p, v, "group_norm") for p in (scale, bias)))
+    inside = channels // groups
+    apart = reshape(v, (v.shape[0], groups, inside, product(v.shape[2:])))
+    made = make(Standardize((2, 3), float(epsilon)), apart)
+    scales = (_channels(p, v, "group_norm") for p in (scale, bias))
+    each = (p if p is None or p.ndim == 0 else reshape(p, (groups, inside, 1)) for p in scales)
+    return reshape(_affine(made, *each), v.shape)
 
 
 @graph_function("batch_norm")

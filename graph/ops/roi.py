@@ -7,6 +7,7 @@ A region is (x1, y1, x2, y2), in units of the image that `scale` turns into thos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product as every
@@ -40,8 +41,10 @@ class RoiAlign(Op):
     """x [n, c, h, w], regions [r, 4], numbers of images [r] -> [r, c, *size]: each region is divided
     into `size` bins, in each of which x is read between its elements at `samples_per_bin` times
     `samples_per_bin` places. Their mean is the result, or with `largest` the largest of the weighted
-    elements, as ONNX has it. With `half_pixel` the centre of an element lies at 0.5, and regions may
-    be smaller than an element. An image number that does not exist fails the run."""
+    elements, as ONNX has it. With 0 samples a bin has as many as it has elements, rounded up; that
+    is a loop as long as the largest region wants, and has no gradient. With `half_pixel` the centre
+    of an element lies at 0.5, and regions may be smaller than an element. An image number that does
+    not exist fails the run."""
 
     size: tuple[int, int]
     samples_per_bin: int
@@ -57,12 +60,17 @@ class RoiAlign(Op):
                size=(3, 1), samples_per_bin=1, half_pixel=False, gradient=False),
         sample((1, 2, 6, 5), (3, 4), (3,), dtypes=("float32", "float32", "int32"), low=0, high=1,
                size=(2, 2), samples_per_bin=2, scale=5.0, largest=True, gradient=False),
+        sample((2, 3, 5, 6), (4, 4), (4,), dtypes=("float32", "float32", "int64"), low=0, high=2,
+               size=(2, 1), samples_per_bin=0, scale=2.7, gradient=False),
+        sample((1, 2, 6, 5), (3, 4), (3,), dtypes=("float64", "float64", "int64"), low=0, high=1,
+               size=(1, 2), samples_per_bin=0, scale=5.0, half_pixel=False, largest=True,
+               gradient=False),
     )  # fmt: skip
 
     def infer(self, *types: TensorType) -> TensorType:
         x, regions, images = types
         _check_regions(x, regions, images)
-        if min(*self.size, self.samples_per_bin) < 1:
+        if min(self.size) < 1 or self.samples_per_bin < 0:
             raise ShapeError(
                 f"{self.size} bins of {self.samples_per_bin} samples each way are none"
             )
@@ -70,12 +78,33 @@ class RoiAlign(Op):
 
     def expand(self, *xs: Value) -> Value:
         x, regions, images = xs
+        n, c, h, w = x.shape
+        count = regions.shape[0]
+        if count == 0:
+            return CALLS["full"]((0, c, *self.size), 0, x.dtype, x.node.owner)  # type: ignore[no-any-return]
+        flat = CALLS["transpose"](x, (1, 0, 2, 3)) if n != 1 else x
+        flat = CALLS["reshape"](flat, (1, c, product((n, h, w))))
+        image = CALLS["cast"](_existing(images, n), regions.dtype)
+        lines = [_Line(self, regions, 1, h), _Line(self, regions, 0, w)]
+        if self.samples_per_bin:
+            g = self.samples_per_bin
+            steps = CALLS["iota"]((g, 1, 1), 0, regions.dtype, x.node.owner)
+            places = [line.places(steps, g) for line in lines]
+            made = self.read(flat, image, lines, places)
+            made = made if self.largest else made * (1 / g**2)
+        else:
+            made = self.as_many_as_elements(flat, image, lines)
+        made = CALLS["reshape"](made, (c, count, *self.size))
+        return CALLS["transpose"](made, (1, 0, 2, 3))  # type: ignore[no-any-return]
+
+    def read(self, flat: Value, image: Value, lines: Sequence[_Line], places: Sequence[Value],
+             within: Value | None = None) -> Value:  # fmt: skip
+        """The sum, or the largest, of what is read of [1, c, images * h * w] at all combinations of
+        places [samples, r, bins] on both axes: [1, c, r * bins of both]. Regions that are not
+        `within` count nothing."""
         reshape, cast = CALLS["reshape"], CALLS["cast"]
-        count, (n, c, h, w) = regions.shape[0], x.shape
-        many = product((count, *self.size))
-        rows = self.taps(regions, 1, self.size[0], h)  # [taps, r, bins] each
-        columns = self.taps(regions, 0, self.size[1], w)
-        image = reshape(cast(_existing(images, n), regions.dtype), (count, 1, 1))
+        (count,) = image.shape
+        rows, columns = (line.taps(place) for line, place in zip(lines, places))
 
         def down(v: Value) -> Any:
             return reshape(v, (v.shape[0], 1, count, self.size[0], 1))
@@ -83,63 +112,105 @@ class RoiAlign(Op):
         def across(v: Value) -> Any:
             return reshape(v, (1, v.shape[0], count, 1, self.size[1]))
 
-        inner = [_number(d, regions) for d in (h, w)]
-        at = (image * inner[0] + down(rows[0])) * inner[1] + across(columns[0])
+        at = (reshape(image, (count, 1, 1)) * lines[0].number + down(rows[0])) * lines[1].number
+        at = at + across(columns[0])
         weight = down(rows[1]) * across(columns[1])
-        taps = at.shape[0] * at.shape[1]
-        flat = CALLS["transpose"](x, (1, 0, 2, 3)) if n != 1 else x
-        flat = reshape(flat, (1, c, product((n, h, w))))
-        indices, weights = (reshape(v, (1, taps, many)) for v in (cast(at, int64), weight))
-        if self.largest:
-            read = CALLS["gather"](reshape(flat, flat.shape[1:]), reshape(indices, (taps, many)), 1)
-            made = CALLS["reduce_max"](read * cast(weights, x.dtype), 1)
-        else:
-            made = sample_at(flat, indices, weights * (1 / self.samples_per_bin**2))
-        return CALLS["transpose"](reshape(made, (c, count, *self.size)), (1, 0, 2, 3))  # type: ignore[no-any-return]
+        if within is not None and not self.largest:
+            weight = weight * cast(reshape(within, (count, 1, 1)), weight.dtype)
+        shape = (1, at.shape[0] * at.shape[1], product((count, *self.size)))
+        indices, weights = (reshape(v, shape) for v in (cast(at, int64), weight))
+        if not self.largest:
+            return sample_at(flat, indices, weights)
+        read = CALLS["gather"](flat[0], indices[0], 1) * weights[0]
+        made = CALLS["reduce_max"](read, 1)
+        if within is not None:
+            bins = CALLS["broadcast_to"](reshape(within, (count, 1)), (count, product(self.size)))
+            made = alg.where(reshape(bins, (-1,)), made, -math.inf)
+        return CALLS["expand_dims"](made, 0)  # type: ignore[no-any-return]
 
-    def taps(self, regions: Value, first: int, bins: int, size: Dim) -> tuple[Value, Value]:
-        """For one axis the elements that are read, as whole numbers, and their weights: two for
-        every sample of every bin of every region, [2 * samples_per_bin, r, bins]."""
-        start = regions[:, first] * self.scale - (0.5 if self.half_pixel else 0.0)
-        length = regions[:, first + 2] * self.scale - (0.5 if self.half_pixel else 0.0) - start
-        if not self.half_pixel:
-            length = alg.maximum(length, 1.0)
-        owner, kind, g = regions.node.owner, regions.dtype, self.samples_per_bin
-        iota, reshape = CALLS["iota"], CALLS["reshape"]
-        step = iota((g, 1, 1), 0, kind, owner) + 0.5
-        part = iota((1, 1, bins), 2, kind, owner) + step * (1 / g)
-        line = (1, regions.shape[0], 1)
-        place = reshape(start, line) + part * (reshape(length, line) * (1 / bins))
-        n = _number(size, regions)
-        inside = CALLS["cast"]((place >= -1.0) & (place <= n), kind)
-        place = alg.minimum(alg.maximum(place, 0.0), n - 1)
-        low = alg.floor(place)
-        high = alg.minimum(low + 1, n - 1)
-        above = place - low
-        return (concat([low, high], 0),
-                concat([(1 - above) * inside, above * inside], 0))  # fmt: skip
+    def as_many_as_elements(self, flat: Value, image: Value, lines: Sequence[_Line]) -> Value:
+        """A loop over the samples of the bins that have most, the others being done earlier."""
+        owner, kind = flat.node.owner, flat.dtype
+        counts = [alg.maximum(alg.ceil(line.length * (1 / line.bins)), 0.0) for line in lines]
+        most = [CALLS["cast"](CALLS["reduce_max"](c), int64) for c in counts]
+        total = counts[0] * counts[1]
+        many = product((image.shape[0], *self.size))
+        start = -math.inf if self.largest else 0.0
+        first = CALLS["full"]((1, flat.shape[1], many), start, kind, owner)
+
+        def step(carry: tuple[Value, Value]) -> tuple[Value, Value]:
+            k, made = carry
+            parts = [CALLS["cast"](v, kind) for v in (k // most[1], k % most[1])]
+            places = [line.places(part, alg.maximum(c, 1.0))
+                      for line, part, c in zip(lines, parts, counts)]  # fmt: skip
+            within = (parts[0] < counts[0]) & (parts[1] < counts[1])
+            more = self.read(flat, image, lines, places, within)
+            return k + 1, alg.maximum(made, more) if self.largest else made + more
+
+        zero = CALLS["constant"](np.int64(0), owner=owner)
+        _, made = CALLS["while_loop"](lambda c: c[0] < most[0] * most[1], step, (zero, first))
+        each = CALLS["reshape"](total, (-1, 1))
+        each = CALLS["broadcast_to"](each, (image.shape[0], product(self.size)))
+        each = CALLS["reshape"](each, (many,))
+        if self.largest:
+            return alg.where(each > 0, made, 0.0)  # type: ignore[no-any-return]
+        return made / alg.maximum(each, 1.0)  # type: ignore[no-any-return]
 
     def ref(self, *xs: Array) -> Array:
         x, regions = xs[0].astype(np.float64), xs[1].astype(np.float64)
         out = np.zeros((len(regions), x.shape[1], *self.size))
-        g = self.samples_per_bin
         for r, (region, image) in enumerate(zip(regions, xs[2])):
             ends = region * self.scale - (0.5 if self.half_pixel else 0)
             length = ends[2:] - ends[:2]
             length = length if self.half_pixel else np.maximum(length, 1)
-            for bin_ in np.ndindex(self.size):
+            g = [
+                self.samples_per_bin or int(np.ceil(d / n)) for d, n in zip(length[::-1], self.size)
+            ]
+            for bin_ in np.ndindex(self.size) if min(g) > 0 else ():
                 reads = []
-                for part in every(range(g), range(g)):
-                    p = [ends[1 - k] + (b + (i + 0.5) / g) * length[1 - k] / n
-                         for k, (b, i, n) in enumerate(zip(bin_, part, self.size))]  # fmt: skip
+                for part in np.ndindex(*g):
+                    p = [ends[1 - k] + (b + (i + 0.5) / m) * length[1 - k] / n
+                         for k, (b, i, m, n) in enumerate(zip(bin_, part, g, self.size))]  # fmt: skip
                     reads.append(_corners_ref(x[int(image)], p))
                 each: Array = np.array(reads)  # [samples, corners, c]
-                chosen = each.max((0, 1)) if self.largest else each.sum((0, 1)) / g**2
+                chosen = each.max((0, 1)) if self.largest else each.sum((0, 1)) / np.prod(g)
                 out[(r, slice(None), *bin_)] = chosen
         return narrow(out, xs[0])
 
     def flops(self, out: TensorType, *types: TensorType) -> Dim:
-        return out.size * self.samples_per_bin**2 * 8
+        return out.size * max(self.samples_per_bin, 1) ** 2 * 8
+
+
+class _Line:
+    """One axis of `RoiAlign`: where the regions begin on it and how long they are, [r] both."""
+
+    def __init__(self, op: RoiAlign, regions: Value, first: int, size: Dim) -> None:
+        half = 0.5 if op.half_pixel else 0.0
+        self.bins = op.size[1 - first]
+        self.start = regions[:, first] * op.scale - half
+        length = regions[:, first + 2] * op.scale - half - self.start
+        self.length: Any = length if op.half_pixel else alg.maximum(length, 1.0)
+        self.number = _number(size, regions)
+
+    def places(self, step: Value, count: Any) -> Value:
+        """Where sample `step` of `count` of every bin lies: [steps, r, bins]."""
+        reshape, owner = CALLS["reshape"], step.node.owner
+        line = (1, self.start.shape[0], 1)
+        part = (step + 0.5) / (reshape(count, line) if isinstance(count, Value) else count)
+        bins = CALLS["iota"]((1, 1, self.bins), 2, step.dtype, owner) + part
+        moved: Value = bins * (reshape(self.length, line) * (1 / self.bins))
+        return reshape(self.start, line) + moved  # type: ignore[no-any-return]
+
+    def taps(self, place: Value) -> tuple[Value, Value]:
+        """The elements around places [steps, r, bins], as whole numbers, and their weights, which
+        are 0 far outside: the lower ones, then the upper ones along axis 0."""
+        n = self.number
+        inside = CALLS["cast"]((place >= -1.0) & (place <= n), place.dtype)
+        place = alg.minimum(alg.maximum(place, 0.0), n - 1)
+        low = alg.floor(place)
+        above = place - low
+        return (concat([low, alg.minimum(low + 1, n - 1)], 0),
+                concat([(1 - above) * inside, above * inside], 0))  # fmt: skip
 
 
 def _corners_ref(x: Array, place: Sequence[float]) -> list[Array]:
@@ -223,15 +294,17 @@ def roi_align(
     scale: float = 1.0, half_pixel: bool = True, mode: str = "mean",
 ) -> Value:  # fmt: skip
     """Regions [r, 4] (x1, y1, x2, y2) of x [n, c, h, w], which are those of images numbered by
-    `images` [r], times `scale`, as [r, c, *size]: see the op `RoiAlign`. `mode` is "mean" or "max".
-    """
+    `images` [r], times `scale`, as [r, c, *size]: see the op `RoiAlign`. `mode` is "mean" or "max";
+    0 `samples_per_bin` are as many as a bin has elements, each way."""
     if mode not in ("mean", "max"):
         raise ConfigError(f'roi_align: mode must be "mean" or "max", not {mode!r}')
     v = as_value(x)
     boxes = CALLS["cast"](as_value(regions, v), v.dtype)
     height, width = per_axis(size, 2, "size")
-    op = RoiAlign((height, width), per_axis(samples_per_bin, 1, "samples_per_bin")[0],
-                  float(scale), bool(half_pixel), mode == "max")  # fmt: skip
+    if samples_per_bin < 0:
+        raise ConfigError(f"roi_align: {samples_per_bin} samples per bin are none")
+    op = RoiAlign((height, width), int(samples_per_bin), float(scale), bool(half_pixel),
+                  mode == "max")  # fmt: skip
     return make(op, v, boxes, as_value(images, v))
 
 

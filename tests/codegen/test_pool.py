@@ -288,6 +288,38 @@ def test_forks_while_another_thread_is_inside(pool: Pool) -> None:
     assert results == [0] * 100 and bad == []
 
 
+def test_workers_keep_off_the_caller_s_processor(pool: Pool) -> None:
+    """Which the kernel of a virtual machine does not see to; what is set from outside counts."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("one processor")
+    first, second, *_ = sorted(allowed)
+    before = tasks()
+    pool.open(3)
+    workers = tasks() - before
+
+    def found(caller: int, wanted: set[int]) -> bool:
+        """Whether jobs of a caller there leave all workers with these processors."""
+        os.sched_setaffinity(0, {caller})
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.001)  # they go to sleep, and are woken
+            assert pool.marks(3) == [1] * 3
+            if all(os.sched_getaffinity(t) == wanted for t in workers):
+                return True
+        return False
+
+    try:
+        for caller in (first, second, first):
+            assert found(caller, allowed - {caller})
+        for t in workers:
+            os.sched_setaffinity(t, {first})
+        assert found(second, {first})
+        assert found(first, {first})
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_workers_block_signals_but_not_their_own_faults(pool: Pool) -> None:
     before = tasks()
     pool.open(3)

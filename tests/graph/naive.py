@@ -187,5 +187,14 @@ def _node(node: Node, xs: Sequence[Array], sizes: Mapping[str, int]) -> dict[Val
         made = op.expand(*node.inputs)
         results = (made,) if isinstance(made, Value) else tuple(made)
         return dict(zip(node.outputs, graph(results, dict(zip(node.inputs, xs)), sizes)))
-    results = specialise(op, sizes).ref(*xs)
+    op = specialise(op, sizes)
+    if op.has("interpret"):
+
+        def call(function, *arrays):
+            outputs = [v for _, v in function.outputs]
+            return tuple(graph(outputs, dict(zip(function.inputs, arrays)), sizes))
+
+        results = op.interpret(call, *xs)
+    else:
+        results = op.ref(*xs)
     return dict(zip(node.outputs, results if isinstance(results, tuple) else (results,)))

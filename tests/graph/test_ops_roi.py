@@ -56,3 +56,20 @@ def test_roi_align_of_a_whole_image_is_its_mean():
     made, steps = fm.Session(graph).run([y, slope], {v: x})
     np.testing.assert_allclose(made[0], x.reshape(2, 2, 2, 3, 2).mean((2, 4)), rtol=1e-5)
     np.testing.assert_allclose(steps, np.full_like(x, 0.25), rtol=1e-6)
+
+
+@pytest.mark.parametrize("regions", [0, "r"])
+def test_no_regions(regions):
+    with fm.Graph() as graph:
+        v, boxes = fm.input("x", (1, 2, 4, 6)), fm.input("boxes", (regions, 4))
+        images = fm.input("images", (regions,), "int64")
+        y = fm.roi_align(v, boxes, images, (2, 3), 0)
+    feeds = {v: np.ones((1, 2, 4, 6), np.float32), boxes: np.zeros((0, 4), np.float32),
+             images: np.zeros(0, np.int64)}  # fmt: skip
+    if regions == 0:
+        assert fm.Session(graph).run(y, feeds).shape == (0, 2, 2, 3)
+    else:
+        feeds[boxes], feeds[images] = np.array([[0, 0, 3, 2]], np.float32), np.zeros(1, np.int64)
+        np.testing.assert_allclose(
+            fm.Session(graph).run(y, feeds), np.ones((1, 2, 2, 3)), rtol=1e-6
+        )

@@ -265,6 +265,18 @@ def test_why_a_row_was_not_joined() -> None:
     assert any("is not pointwise" in t for t in reasons(compiled(turned, (80, 80))))
 
 
+def test_what_need_not_be_computed_at_every_run_is_not_computed_with_what_must() -> None:
+    def prior(x: fm.Value) -> fm.Value:
+        weights = fm.variable("prior", np.ones((64, 80), np.float32))
+        return fm.softmax(x + fm.softmax(weights))
+
+    made = compiled(prior, (64, 80))
+    assert [w.label for w in made.works] == ["reduce_max+sub+exp+sum+div+mul",
+                                             "add+reduce_max+sub+exp+sum+div+mul"]  # fmt: skip
+    assert len(made.program.prepare) == 1
+    assert any("at every run" in t for t in reasons(made))
+
+
 def test_pointwise_work_on_a_product_stays_with_it() -> None:
     def scores(x: fm.Value) -> fm.Value:
         w, b = np.ones((80, 33), np.float32), np.ones(33, np.float32)

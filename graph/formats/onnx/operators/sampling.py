@@ -38,8 +38,6 @@ def _roi_align(call: Call) -> Value:
             f"mode {call.text('mode', 'avg')!r} or coordinates {coordinates!r} is not known"
         )
     samples = call.integer("sampling_ratio", 0)
-    if samples < 1:
-        call.refuse("a sampling_ratio of 0 is not supported", "give the number of samples per bin")
     size = call.integer("output_height", 1), call.integer("output_width", 1)
     return roi_align(call.value(0), call.value(1), call.value(2), size, samples,
                      call.number("spatial_scale", 1.0), coordinates == "half_pixel", mode)  # fmt: skip
