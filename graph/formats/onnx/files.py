@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ....dtypes import Array
 from ....errors import FeedError, ModelError, UserError
+from ....mapping import MappedFile
 from ...definition import Graph
 from ...template import Template
 from .build import MALFORMED, Builder, Options
 from .registry import load_all
 from .save import save
+from .tensors import Store
+from .wire import without_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,7 +47,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     model cannot be converted.
     """
     load_all()
-    proto, file, folder = _parsed(model)
+    proto, file, store = _parsed(model)
     name = _identifier(proto.graph.name or Path(file).stem)
     fixed = dict(values or {})
     unknown = set(fixed) - {info.name for info in proto.graph.input}
@@ -53,7 +56,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
                          f"it has {', '.join(info.name for info in proto.graph.input)}")  # fmt: skip
 
     def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
-        made = Builder(proto, Graph(name), Options(file, folder, {**fixed, **known}, shapes,
+        made = Builder(proto, Graph(name), Options(file, store, {**fixed, **known}, shapes,
                                                    trainable))  # fmt: skip
         try:
             made.build()
@@ -76,27 +79,32 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     return Template(first.graph, again, first.needed, first.shapeless)
 
 
-def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Path | None]:
-    """The model, what to call it in errors, and the folder where its external data lie."""
+def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Store]:
+    """The model, what to call it in errors, and where its external data lie, which are those too
+    that stay in its file."""
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
         raise ModelError("reading ONNX models needs the package onnx",
                          "python -m pip install 'flowmill[onnx]'") from None  # fmt: skip
-    file, folder = "model", None
+    file, store = "model", Store(None)
+    raw: bytes | memoryview
     if isinstance(model, bytes | bytearray | memoryview):
         raw = bytes(model)
     else:
         path = Path(model)
-        file, folder = path.name, path.parent
+        file = path.name
         try:
             if path.stat().st_size >= _LARGEST:
                 raise ModelError(f"{path} is no ONNX model: it has more than 2 GiB",
                                  "larger weights lie in files of their own")  # fmt: skip
-            raw = path.read_bytes()
+            own = MappedFile(path)
+            raw = b"" if own.memory is None else memoryview(own.memory)
+            raw = without_weights(memoryview(raw)) or bytes(raw)
         except OSError as e:
             raise ModelError(f"cannot read {path}: {e.strerror}") from None
+        store = Store(path.parent, own)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(raw)
@@ -104,7 +112,7 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Pat
         raise ModelError(f"{file} is no ONNX model, or it is damaged: {e}") from None
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(f"{file} is no ONNX model: it has no graph, or names no opset")
-    return proto, file, folder
+    return proto, file, store
 
 
 def _identifier(name: str) -> str:
