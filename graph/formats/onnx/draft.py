@@ -7,7 +7,7 @@ its way, what writers get: the mirror of `call.Call`. Whatever cannot be written
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -73,10 +73,18 @@ class Draft:
         if not self.entitle(x, name):
             self.nodes.append(helper.make_node("Identity", [x.name], [name], self._label("", "Identity")))
 
-    def finished(self) -> list[NodeProto]:
-        """The nodes, tensors being called what they are to be called."""
+    def finished(self, outputs: Iterable[str]) -> list[NodeProto]:
+        """The nodes that `outputs` need, tensors being called what they are to be called; other
+        weights are dropped."""
         _retitle(self.nodes, self.titles)
-        return self.nodes
+        needed = set(outputs)
+        kept: list[NodeProto] = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(_read([node]))
+        self.weights = {name: a for name, a in self.weights.items() if name in needed}
+        return kept[::-1]
 
     # --- emitting ----------------------------------------------------------------------------
 
@@ -256,6 +264,15 @@ class Site:
     def refuse(self, reason: str, *notes: str) -> NoReturn:
         """Says that the node cannot be written, and why."""
         raise ModelError(reason, *notes)
+
+
+def _read(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    """The names that nodes read, in sub-graphs too."""
+    for node in nodes:
+        yield from node.input
+        for a in node.attribute:
+            if a.type == AttributeProto.GRAPH:
+                yield from _read(a.g.node)
 
 
 def _retitle(nodes: Iterable[NodeProto], titles: Mapping[str, str]) -> None:

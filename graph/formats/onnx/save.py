@@ -149,7 +149,7 @@ def _model(graph: Graph, function: Function, start: Mapping[str, Array], opset: 
         if v in tensors and title not in draft.names and draft.entitle(tensors[v], title):
             draft.names.add(title)
     outputs = [info(name, v.type) for name, v in plan.outputs]
-    body = helper.make_graph(draft.finished(), graph.graph_name, inputs, outputs)
+    body = helper.make_graph(draft.finished(dict(plan.outputs)), graph.graph_name, inputs, outputs)
     imports = [helper.make_opsetid("", opset)]
     proto = helper.make_model(
         body, opset_imports=imports, producer_name="flowmill",

@@ -8,6 +8,7 @@ from ..... import algorithm as alg
 from .....dtypes import as_dtype, bool_
 from ....ir import CALLS, Node, Value
 from ....ops.loop import while_loop
+from ....ops.source import scalar_value
 from ..draft import Site, Tensor
 from ..tensors import code_of
 from ..writing import expansion, writer
@@ -52,8 +53,11 @@ def _floordiv(n: Node) -> Value | None:
 
 @expansion("integer_power")
 def _integer_power(n: Node) -> Value:
-    """By squaring, in a loop: Pow would compute with floats."""
+    """By squaring, in a loop unless the exponent is known: Pow would compute with floats."""
     shape = n.outputs[0].shape
+    known = scalar_value(n.inputs[1])
+    if known is not None and known >= 0:
+        return CALLS["broadcast_to"](_power(n.inputs[0], int(known)), shape)
     x, y = (CALLS["broadcast_to"](v, shape) for v in n.inputs)
     one: Any = CALLS["constant"](1, x.dtype, n.owner)
 
@@ -69,6 +73,13 @@ def _integer_power(n: Node) -> Value:
     odd = alg.where(alg.equal(y & 1, 0), one, -one)
     inverse = alg.where(alg.equal(x, 1), one, alg.where(alg.equal(x, -1), odd, 0))
     return alg.where(y < 0, inverse, out)
+
+
+def _power(x: Value, exponent: int) -> Value:
+    out: Value = CALLS["constant"](1, x.dtype, x.node.owner)
+    for bit in f"{exponent:b}":
+        out = out * out if bit == "0" else out * out * x
+    return out
 
 
 @writer("bit_cast")

@@ -14,7 +14,7 @@ from ....ops.shape import Slice
 from ..draft import Site, Tensor
 from ..writing import expansion, writer
 
-_FIRST = -(1 << 63)  # where a slice ends that goes down to the first element
+_FIRST, _LAST = -(1 << 63), (1 << 63) - 1  # where a slice ends that goes all the way
 _SPELLED_OUT = 4096  # elements of a sequence of numbers that is stored
 
 
@@ -56,14 +56,24 @@ def _slice(site: Site) -> Tensor:
             if s != 0 or n != size[k] or step != 1]  # fmt: skip
     if not axes:
         return site.x
-    ends = [_end(op.starts[k], op.sizes[k], op.steps[k]) for k in axes]
-    return site.emit("Slice", site.x, site.dims([op.starts[k] for k in axes]), site.dims(ends),
-                     site.ints(axes), site.ints([op.steps[k] for k in axes]))  # fmt: skip
+    starts = [_from_end(op.starts[k], size[k]) for k in axes]
+    ends = [_end(op.starts[k], op.sizes[k], op.steps[k], size[k]) for k in axes]
+    return site.emit("Slice", site.x, site.dims(starts), site.dims(ends), site.ints(axes),
+                     site.ints([op.steps[k] for k in axes]))  # fmt: skip
 
 
-def _end(start: Dim, size: Dim, step: int) -> Dim:
-    end = start + size * step
-    return _FIRST if step < 0 and isinstance(end, int) and end < 0 else end
+def _from_end(place: Dim, size: Dim) -> Dim:
+    """A place on an axis, counted from its end where that is a number."""
+    back = place - size
+    return back if not isinstance(place, int) and isinstance(back, int) and back < 0 else place
+
+
+def _end(start: Dim, size: Dim, step: int, axis: Dim) -> Dim:
+    """Where a slice of `size` elements ends on an axis; far beyond it where it goes all the way."""
+    if step > 0:
+        whole = (axis - start + (step - 1)) // step == size
+        return _LAST if whole else _from_end(start + size * step, axis)
+    return _FIRST if start // -step + 1 == size else start + size * step
 
 
 @expansion("slice")
@@ -72,8 +82,8 @@ def _sliced(n: Node) -> Value | None:
     from the other side."""
     op, out = n.op, n.inputs[0]
     assert isinstance(op, Slice)
-    unclear = [k for k, (s, size, step) in enumerate(zip(op.starts, op.sizes, op.steps))
-               if step < 0 and not isinstance(_end(s, size, step), int)]  # fmt: skip
+    unclear = [k for k, args in enumerate(zip(op.starts, op.sizes, op.steps, out.shape))
+               if args[2] < 0 and not isinstance(_end(*args), int)]  # fmt: skip
     if not unclear:
         return None
     starts, sizes, steps = list(op.starts), list(op.sizes), list(op.steps)
