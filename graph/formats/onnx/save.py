@@ -27,15 +27,18 @@ from ...template import Template
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+OLDEST = 18  # opset: from it on reductions take axes as an operand, scattering joins by max and min
+OPSET = 21  # the newest that runtimes know in full: onnxruntime 1.32 lacks operators as of 22
+
 
 def save(graph: Graph, path: str | os.PathLike[str], variables: Any = None,
-         opset: int | None = None, external: bool | None = None) -> None:  # fmt: skip
+         opset: int = OPSET, external: bool | None = None) -> None:  # fmt: skip
     """Writes `graph` as an ONNX model: what its outputs need, under their names, or what
     `graph.results()` gives if none is declared.
 
     Inputs keep their names, dimensions too. Nodes are called after their layers. Variables become
     initial values: those of `variables`, a session or arrays by name, else what they start from.
-    `opset` is that of ai.onnx, from 18 on, by default the newest that the installed `onnx` knows.
+    `opset` is that of ai.onnx, from 18 to the newest that the installed `onnx` knows.
     With `external` the larger weights are written to a second file, `<path>.data`; None does so
     where they are too many for one file.
 
@@ -55,15 +58,12 @@ def save(graph: Graph, path: str | os.PathLike[str], variables: Any = None,
         names = ", ".join(f'"{n}"' for n in (*sorted(graph.parameters), *graph.shapeless))
         raise ModelError(f"graph {graph.graph_name} depends on the values of {names}",
                          "give them when loading: values={...}")  # fmt: skip
-    from .writing import OLDEST
-
-    newest = defs.onnx_opset_version()
-    chosen = newest if opset is None else opset
-    if not OLDEST <= chosen <= newest:
-        raise ModelError(f"opset {chosen} cannot be written: those from {OLDEST} to {newest} can")
     from .store import store
 
-    proto, weights = _model(graph, _function(graph), _start(graph, variables), chosen)
+    newest = defs.onnx_opset_version()
+    if not OLDEST <= opset <= newest:
+        raise ModelError(f"opset {opset} cannot be written: those from {OLDEST} to {newest} can")
+    proto, weights = _model(graph, _function(graph), _start(graph, variables), opset)
     store(proto, weights, Path(path), external)
 
 

@@ -19,7 +19,7 @@ from ....errors import ModelError
 _ONNX = {"float32": "float", "float64": "double"}
 _TYPES = {f"tensor({_ONNX.get(d.name, d.name)})": d for d in ALL}
 
-# What ONNX allows and onnxruntime 1.32 has no code for on CPUs; a wider type does as well.
+# What ONNX allows and onnxruntime has no code for on CPUs; a wider type does as well.
 _UNTAKEN = {
     "Where": ("bool", "int16", "uint16"),
     "Max": ("int16", "uint16"),
@@ -27,7 +27,7 @@ _UNTAKEN = {
     "ReduceMax": ("int16", "uint16", "uint32"),
     "ReduceMin": ("int16", "uint16", "uint32"),
     "Pad": ("int16", "uint16"),
-    "TopK": ("uint16", "uint32"),
+    "TopK": ("int8", "uint8", "int16", "uint16", "uint32", "float16", "bfloat16"),
     "ArgMax": ("int16", "uint16", "uint32"),
     "ArgMin": ("int16", "uint16", "uint32"),
 }
@@ -79,6 +79,9 @@ def signature(operator: str, opset: int) -> Signature:
     if inputs and untaken:
         name = inputs[1 if operator == "Where" else 0]
         allowed[name] = allowed[name] - untaken
+    for formal in (*schema.inputs, *schema.outputs):
+        if not formal.is_homogeneous:  # operands of any types, each its own
+            allowed.pop(formal.type_str, None)
     for name in (*inputs, *(o.type_str for o in schema.outputs)):
         if name in _TYPES:
             allowed[name] = frozenset((_TYPES[name],))

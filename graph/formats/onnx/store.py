@@ -20,7 +20,7 @@ from ....dtypes import Array, as_dtype
 from ....errors import ModelError
 from .tensors import code_of
 
-_MOST = (1 << 31) - (1 << 24)  # bytes of weights in one file: a protobuf has 2 GiB at most
+MOST = (1 << 31) - (1 << 24)  # bytes of weights in one file: a protobuf has 2 GiB at most
 _APART = 1024  # bytes from which a weight is worth a place in the second file
 _PAGE = 4096  # weights begin at pages, so that mapping one maps nothing else
 
@@ -30,7 +30,7 @@ def store(proto: ModelProto, weights: Mapping[str, Array], path: Path,
     """Writes a model. `external`: whether weights stand apart; None: where they must. ModelError
     where the path cannot be written."""
     if external is None:
-        external = sum(a.nbytes for a in weights.values()) > _MOST
+        external = sum(a.nbytes for a in weights.values()) > MOST
     data = path.with_name(f"{path.name}.data") if external else None
     done: dict[Path, str] = {}
     try:

@@ -23,6 +23,7 @@ from onnx import defs
 from ...ir import Node, Value
 from ...ops.base import Op, Pointwise
 from ...ops.control import Control
+from .save import OLDEST
 
 if TYPE_CHECKING:
     from .draft import Site, Tensor
@@ -43,7 +44,6 @@ FAMILIES = (
     "control",
     "passing",
 )
-OLDEST = 18  # opset: from it on reductions take axes as an operand, scattering joins by max and min
 
 Written: TypeAlias = "Tensor | tuple[Tensor, ...]"
 Write: TypeAlias = "Callable[[Site], Written]"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from ..... import algorithm as alg
 from .....dtypes import float32, float64
 from ....ir import CALLS, Node, Value
 from ....ops.base import Pointwise
@@ -41,18 +44,34 @@ def _relu(n: Node) -> Value | None:
     return None if n.inputs[0].dtype.is_float else CALLS["max"](n.inputs[0], 0)
 
 
-@expansion("leaky_relu", "elu", "celu", "thresholded_relu", "shrink", "hard_sigmoid", "selu",
-           "hard_swish")  # fmt: skip
+@expansion("leaky_relu", "elu", "celu", "thresholded_relu", "hard_sigmoid", "selu", "hard_swish",
+           "softsign")  # fmt: skip
 def _precise(n: Node) -> Value | None:
-    """Numbers among the attributes of operators are float32, too little for float64."""
+    """Numbers among the attributes of operators are float32, too little for float64; and to few
+    runtimes these operators are known for more than that."""
     wide = n.inputs[0].dtype == float64
     return n.op.scalar(*n.inputs) if wide and isinstance(n.op, Pointwise) else None
+
+
+@expansion("shrink")
+def _shrink(n: Node) -> Value | None:
+    (x,), op = n.inputs, n.op
+    if x.dtype != float64:
+        return None
+    up = alg.where(x < -op.threshold, x + op.bias, 0.0)  # type: ignore[attr-defined]
+    return alg.where(x > op.threshold, x - op.bias, up)  # type: ignore[attr-defined]
+
+
+@expansion("hardmax", "mish", "det", "rnn", "gru", "lstm")
+def _spelled_out(n: Node) -> Any:
+    """Runtimes know these operators for float32."""
+    return n.op.expand(*n.inputs) if n.inputs[0].dtype == float64 else None
 
 
 @expansion("prelu")
 def _prelu(n: Node) -> Value | None:
     """The slope broadcasts to x, never the other way round."""
-    fits = n.inputs[0].shape == n.outputs[0].shape
+    fits = n.inputs[0].shape == n.outputs[0].shape and n.inputs[0].dtype != float64
     return n.op.scalar(*n.inputs) if not fits and isinstance(n.op, Pointwise) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .....dims import Dim, product
-from .....dtypes import int32
+from .....dtypes import float32, int32
 from ....ir import CALLS, Node, Value
 from ....ops.base import make
 from ....ops.convolution import Conv, Convolution
@@ -65,10 +65,10 @@ def _einsum(site: Site) -> Tensor:
 
 @expansion("conv")
 def _conv(n: Node) -> Value | None:
-    """Conv is for floats, and for padding that is known."""
+    """Conv is for floats, to most runtimes for float32, and for padding that is known."""
     op, (x, w) = n.op, n.inputs
     assert isinstance(op, Conv)
-    if not x.dtype.is_float:
+    if x.dtype != float32:
         return _by_patches(op, x, w)
     if fixed(op.pads_before, op.pads_after):
         return None
@@ -97,11 +97,11 @@ def _conv_out(site: Site) -> Tensor:
 @expansion("conv_input_grad")
 def _conv_input_grad(n: Node) -> Value | None:
     """ConvTranspose, over all that windows reach where padding or the rest are known at a run only,
-    cut out of it. Of integers the patches are added up."""
+    cut out of it. Of anything but float32 the patches are added up."""
     op, (g, w) = n.op, n.inputs
     assert isinstance(op, Convolution)
     spatial = op.spatial  # type: ignore[attr-defined]
-    if not g.dtype.is_float:
+    if g.dtype != float32:
         return _added(op, g, w, spatial)
     if fixed(op.pads_before, op.pads_after, _rest(op, w, spatial)):
         return None

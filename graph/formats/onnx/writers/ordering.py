@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .....dtypes import bool_, float32, int64
+from typing import Any
+
+from .....dtypes import bool_, float32, int64, uint64
 from ....ir import CALLS, Node, Value
 from ....ops.creation import iota
 from ..draft import Site, Tensor
@@ -19,6 +21,17 @@ def _sort(site: Site) -> tuple[Tensor, ...]:
 @writer("top_k")
 def _top_k(site: Site) -> tuple[Tensor, ...]:
     return _ordered(site, site.op.k, site.op.largest)
+
+
+@expansion("sort", "top_k")
+def _signed(n: Node) -> Any:
+    """Of 64 bits only signed integers are ordered: the first bit is turned over, before and after."""
+    (x,) = n.inputs
+    if x.dtype != uint64:
+        return None
+    turn = CALLS["constant"](1 << 63, uint64, n.owner)
+    values, places = n.owner.node(n.op, (CALLS["cast"](x ^ turn, int64),)).outputs
+    return CALLS["cast"](values, uint64) ^ turn, places
 
 
 def _ordered(site: Site, count: object, largest: bool) -> tuple[Tensor, ...]:

@@ -14,10 +14,10 @@ from ..tensors import code_of
 from ..writing import expansion, writer
 
 
-@expansion("check", "print", "ensure_shape", "token", "stop_gradient", "relayout")
-def _passed(n: Node) -> Value:
+@writer("check", "print", "ensure_shape", "token", "stop_gradient", "relayout")
+def _passed(site: Site) -> Tensor:
     """What fails a run, prints, or concerns gradients and memory has no place in a model."""
-    return n.inputs[0]
+    return site.x
 
 
 @expansion("fused")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..... import algorithm as alg
 from .....dims import product
-from .....dtypes import int64
+from .....dtypes import float32, int64
 from ....ir import CALLS, Node, Value
 from ....ops.adaptive import Adaptive
 from ....ops.base import make
@@ -29,15 +29,15 @@ def _least(x: Value) -> Any:
 
 @expansion("max_pool", "sum_pool", "lp_pool")
 def _known(n: Node) -> Value | None:
-    """Padding that only a run tells, or as wide as the window, is added before; integers are summed
-    as patches."""
+    """Padding that only a run tells, or as wide as the window, is added before; what is no
+    float32 is summed as patches."""
     (x,), op = n.inputs, n.op
     assert isinstance(op, Pooling)
-    if isinstance(op, SumPool) and not x.dtype.is_float:
+    if isinstance(op, SumPool) and x.dtype != float32:
         return CALLS["cast"](CALLS["sum"](_taps(op, x, 0), -1), x.dtype)
     pads = (*op.pads_before, *op.pads_after)
     if fixed(pads) and all(p < k for p, k in zip(pads, op.window * 2)):  # type: ignore[operator]
-        whole = op.name != "lp_pool" or op.order == int(op.order)  # type: ignore[attr-defined]
+        whole = op.name != "lp_pool" or (op.order % 1 == 0 and x.dtype == float32)  # type: ignore[attr-defined]
         return None if whole else op.expand(x)
     fill = _least(x) if op.name == "max_pool" else 0
     return make(replace(op, **unpadded(op)), padded(op, x, fill))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from .....dtypes import int64
 from ....ir import CALLS, Node, Value
 from ....ops.base import make
+from ....ops.creation import full
+from ....ops.cumulative import Cumprod
+from ....ops.recurrent import scan
 from ....ops.reduce import reduce_max, reduce_min, sum_
 from ..draft import Site, Tensor
 from ..writing import expansion, writer
@@ -12,7 +15,7 @@ from ..writing import expansion, writer
 _REDUCE = {"add": sum_, "max": reduce_max, "min": reduce_min}
 
 
-@expansion("sum", "prod", "cumsum", "cumprod")
+@expansion("sum", "prod", "cumsum")
 def _widened(n: Node) -> Value | None:
     """Small integers and bools become 64 bits wide before, not after. Unsigned ones are summed as
     int64, which wraps as they do and which everything that reads models has."""
@@ -37,17 +40,30 @@ def _place(site: Site) -> Tensor:
 
 @writer("cumsum")
 def _cumsum(site: Site) -> Tensor:
-    return _running(site)
+    op = site.op
+    return site.emit("CumSum", site.x, site.constant(op.axis, int64),
+                     exclusive=int(op.exclusive), reverse=int(op.reverse))  # fmt: skip
 
 
-@writer("cumprod", since=26)
-def _cumprod(site: Site) -> Tensor:
-    return _running(site)
+@expansion("cumprod")
+def _turn_by_turn(n: Node) -> Value | None:
+    """A loop: CumProd is known to few."""
+    (x,), op = n.inputs, n.op
+    assert isinstance(op, Cumprod)
+    if x.dtype != n.outputs[0].dtype or x.dtype.kind == "u":
+        return _widened(n)
+    if x.shape[op.axis] == 0:
+        return x
+    order = (op.axis, *(k for k in range(x.ndim) if k != op.axis))
+    line = CALLS["transpose"](x, order)
 
+    def step(before: Value, element: Value) -> tuple[Value, Value]:
+        after = before * element
+        return after, before if op.exclusive else after
 
-def _running(site: Site) -> Tensor:
-    return site.emit(site.op.onnx, site.x, site.constant(site.op.axis, int64),
-                     exclusive=int(site.op.exclusive), reverse=int(site.op.reverse))  # fmt: skip
+    first = full(line.shape[1:], 1, x.dtype, n.owner)
+    _, made = scan(step, first, line, reverse=op.reverse)
+    return CALLS["transpose"](made, tuple(order.index(k) for k in range(x.ndim)))
 
 
 @expansion("reduce_blocks")
