@@ -61,7 +61,7 @@ def synthetic(path: Path, gib: float) -> None:
     rng = np.random.default_rng(0)
     with fm.Graph("dense") as graph:
         h = fm.input("x", ("batch", _WIDTH))
-        for k in range(max(1, round(gib * 16))):
+        for _ in range(max(1, round(gib * 16))):
             w = rng.standard_normal((_WIDTH, _WIDTH), np.float32) / 64
             h = fm.relu(h @ fm.constant(w))
         fm.output("y", h)
@@ -85,7 +85,9 @@ def report(path: Path, dim: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--gib", type=float, default=1.0)
     parser.add_argument("--dim", type=int, default=2)

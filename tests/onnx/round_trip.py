@@ -150,7 +150,7 @@ def _problems(found: list[Case], path: Path) -> Iterator[str]:
         fm.onnx.save(program.graph, path, opset=OPSETS.get(found[0].op.name, 21))
         onnx.checker.check_model(str(path), full_check=True)
         made = by_runtime(path, program.feeds)
-    except Exception as e:  # noqa: BLE001 - onnxruntime's have no common class
+    except Exception as e:
         if any(text in str(e) for text in UNKNOWN) and len(found) == 1:
             yield NO_CODE
         elif len(found) > 1:
@@ -208,7 +208,7 @@ def models(folder: Path, manifest: Path, names: list[str], scratch: Path
             onnx.checker.check_model(str(path), full_check=True)
             wanted = by_runtime(source, feeds)
             made = by_runtime(path, {k: v for k, v in feeds.items() if k in graph.inputs})
-        except Exception as e:  # noqa: BLE001 - whatever happens is what there is to tell
+        except Exception as e:
             yield name, f"{type(e).__name__}: {str(e)[:300]}", True
             continue
         found = [scaled(made[k], y) for k, y in wanted.items()]

@@ -112,7 +112,7 @@ def test_variables_have_the_values_of_the_session(path):
         np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-6)
     with pytest.raises(fm.ModelError, match='no variable "w"'):
         fm.onnx.save(graph, path, {"w": np.zeros(3)})
-    with pytest.raises(fm.ModelError, match="dense/bias.*given"):
+    with pytest.raises(fm.ModelError, match=r"dense/bias.*given"):
         fm.onnx.save(graph, path, {"dense/bias": np.zeros(3, np.float32)})
 
 
@@ -171,7 +171,9 @@ def controlled() -> fm.Graph:
         fm.output("counted_every", every)
         fm.output("doubled", fm.while_loop(lambda c: fm.sum(c) < 100.0, lambda c: c * 2 + abs(x),
                                            abs(x), max_iterations=50))  # fmt: skip
-        first, second = fm.if_(fm.sum(x) > 0, lambda: (fm.log(abs(x)), x), lambda: (x * 2, fm.exp(x)))
+        first, second = fm.if_(
+            fm.sum(x) > 0, lambda: (fm.log(abs(x)), x), lambda: (x * 2, fm.exp(x))
+        )
         fm.output("first", first)
         fm.output("second", second)
     return graph
@@ -264,4 +266,6 @@ def test_weights_in_a_second_file(path, monkeypatch, most):
     checked(path)
     image = np.random.default_rng(0).standard_normal((2, 1, 8, 8), "float32")
     wanted = fm.Session(graph).run("logits", {"image": image})
-    np.testing.assert_allclose(again(path, {"image": image})["logits"], wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        again(path, {"image": image})["logits"], wanted, rtol=1e-5, atol=1e-6
+    )

@@ -25,7 +25,7 @@ from ...tokens import RESERVED
 from .call import FEW, Call, Operand, Undetermined
 from .functions import bindings, expanded, resolved, schema_of
 from .registry import SHAPE_SOLVERS, SOLVERS, Result, find
-from .tensors import Store, array_of, dense, dtype_of
+from .tensors import DataFiles, array_of, dense, dtype_of
 
 if TYPE_CHECKING:
     from onnx import (
@@ -52,7 +52,7 @@ class Options:
     of inputs, and shapes of those that state none; whether weights become trainable variables."""
 
     file: str
-    store: Store
+    data: DataFiles
     values: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     trainable: bool
@@ -131,7 +131,7 @@ class Builder:
         tensors = [(t.name, t, array_of) for t in proto.initializer]
         tensors += [(t.values.name, t, dense) for t in proto.sparse_initializer]
         for name, t, read in tensors:
-            array = read(t, self.options.store)
+            array = read(t, self.options.data)
             if name not in fed or name not in self.options.values:
                 label = name if name in fed and self.model.ir_version >= 4 else ""
                 scope.operands[name] = self._weight(name, array, label)

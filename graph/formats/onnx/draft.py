@@ -71,7 +71,9 @@ class Draft:
     def output(self, x: Tensor, name: str) -> None:
         """Makes x a result of the model, called `name`."""
         if not self.entitle(x, name):
-            self.nodes.append(helper.make_node("Identity", [x.name], [name], self._label("", "Identity")))
+            self.nodes.append(
+                helper.make_node("Identity", [x.name], [name], self._label("", "Identity"))
+            )
 
     def finished(self, outputs: Iterable[str]) -> list[NodeProto]:
         """The nodes that `outputs` need, tensors being called what they are to be called; other

@@ -19,7 +19,7 @@ from ...template import Template
 from .build import MALFORMED, Builder, Options
 from .registry import load_all
 from .save import save
-from .tensors import Store
+from .tensors import DataFiles
 from .wire import without_weights
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     model cannot be converted.
     """
     load_all()
-    proto, file, store = _parsed(model)
+    proto, file, data = _parsed(model)
     name = _identifier(proto.graph.name or Path(file).stem)
     fixed = dict(values or {})
     unknown = set(fixed) - {info.name for info in proto.graph.input}
@@ -56,7 +56,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
                          f"it has {', '.join(info.name for info in proto.graph.input)}")  # fmt: skip
 
     def build(known: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> Builder:
-        made = Builder(proto, Graph(name), Options(file, store, {**fixed, **known}, shapes,
+        made = Builder(proto, Graph(name), Options(file, data, {**fixed, **known}, shapes,
                                                    trainable))  # fmt: skip
         try:
             made.build()
@@ -79,7 +79,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     return Template(first.graph, again, first.needed, first.shapeless)
 
 
-def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Store]:
+def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, DataFiles]:
     """The model, what to call it in errors, and where its external data lie, which are those too
     that stay in its file."""
     try:
@@ -88,7 +88,7 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Sto
     except ImportError:
         raise ModelError("reading ONNX models needs the package onnx",
                          "python -m pip install 'flowmill[onnx]'") from None  # fmt: skip
-    file, store = "model", Store(None)
+    file, data = "model", DataFiles(None)
     raw: bytes | memoryview
     if isinstance(model, bytes | bytearray | memoryview):
         raw = bytes(model)
@@ -104,7 +104,7 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Sto
             raw = without_weights(memoryview(raw)) or bytes(raw)
         except OSError as e:
             raise ModelError(f"cannot read {path}: {e.strerror}") from None
-        store = Store(path.parent, own)
+        data = DataFiles(path.parent, own)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(raw)
@@ -112,7 +112,7 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Sto
         raise ModelError(f"{file} is no ONNX model, or it is damaged: {e}") from None
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(f"{file} is no ONNX model: it has no graph, or names no opset")
-    return proto, file, store
+    return proto, file, data
 
 
 def _identifier(name: str) -> str:

@@ -22,7 +22,6 @@ from ...ir import Function, Value
 from ...ops.random import STATE
 from ...ops.source import Input, Variable
 from ...rewrite import copied, rewritten
-from ...template import Template
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -54,10 +53,6 @@ def save(graph: Graph, path: str | os.PathLike[str], variables: Any = None,
     if not isinstance(graph, Graph):
         raise GraphError(f"save: {graph!r} is no graph",
                          "fm.onnx.save(graph, path, variables=session)")  # fmt: skip
-    if isinstance(graph, Template):
-        names = ", ".join(f'"{n}"' for n in (*sorted(graph.parameters), *graph.shapeless))
-        raise ModelError(f"graph {graph.graph_name} depends on the values of {names}",
-                         "give them when loading: values={...}")  # fmt: skip
     from .store import store
 
     newest = defs.onnx_opset_version()

@@ -1,6 +1,6 @@
 """Tensors of ONNX files as arrays: types, stored numbers in any of their fields, external data.
 
-In: a TensorProto and the `Store` of its model. Out: an array that cannot be written to, over the
+In: a TensorProto and the `DataFiles` of its model. Out: an array that cannot be written to, over the
 bytes of a mapped file where these are external. ModelError where type, dimensions and data do not
 fit each other, or where external data would lie outside the model's folder.
 """
@@ -56,7 +56,7 @@ def type_name(code: int) -> str:
 
 
 def shape_of(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """Stored dimensions. ModelError where they are negative or too large for any memory."""
+    """DataFilesd dimensions. ModelError where they are negative or too large for any memory."""
     shape = tuple(int(d) for d in dims)
     if any(d < 0 for d in shape):
         raise ModelError(f"a tensor has the shape {list(shape)}")
@@ -65,7 +65,7 @@ def shape_of(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return shape
 
 
-class Store:
+class DataFiles:
     """Where external data of a model lie: in its folder (None: nowhere), or in its own file."""
 
     def __init__(self, folder: Path | None, own: MappedFile | None = None) -> None:
@@ -85,15 +85,15 @@ class Store:
         return self._files[path]
 
 
-_NOWHERE = Store(None)
+_NOWHERE = DataFiles(None)
 
 
-def array_of(t: TensorProto, store: Store = _NOWHERE) -> Array:
-    """The array of a tensor, whose external data lie in `store`."""
+def array_of(t: TensorProto, files: DataFiles = _NOWHERE) -> Array:
+    """The array of a tensor, whose external data lie in `files`."""
     dtype = dtype_of(t.data_type)
     shape = shape_of(t.dims, dtype.itemsize)
     if t.data_location == t.EXTERNAL:
-        flat = _external(t, dtype, math.prod(shape), store)
+        flat = _external(t, dtype, math.prod(shape), files)
     elif t.HasField("raw_data"):
         raw = t.raw_data
         if len(raw) != math.prod(shape) * dtype.itemsize:
@@ -130,7 +130,7 @@ def _typed(t: TensorProto, dtype: DType) -> Array:
     return words.astype(np.uint16).view(dtype.numpy)  # 16-bit floats, stored as their bits
 
 
-def _external(t: TensorProto, dtype: DType, count: int, store: Store) -> Array:
+def _external(t: TensorProto, dtype: DType, count: int, files: DataFiles) -> Array:
     """Numbers in a file of their own, mapped into memory."""
     entries = {e.key: e.value for e in t.external_data}
     location = entries.get("location", "")
@@ -140,7 +140,7 @@ def _external(t: TensorProto, dtype: DType, count: int, store: Store) -> Array:
         raise ModelError(f'tensor "{t.name}" has an offset or length that is no number') from None
     needed = count * dtype.itemsize
     try:
-        file = store.file(location, t.name)
+        file = files.file(location, t.name)
     except OSError as e:
         raise ModelError(f'cannot read "{location}" of tensor "{t.name}": {e.strerror}') from None
     if offset < 0 or length not in (-1, needed) or offset + needed > file.size:
@@ -164,10 +164,10 @@ def inside(folder: Path, location: str, tensor: str) -> Path:
     return path
 
 
-def dense(t: SparseTensorProto, store: Store = _NOWHERE) -> Array:
+def dense(t: SparseTensorProto, files: DataFiles = _NOWHERE) -> Array:
     """A sparse tensor with its zeros. Indices are positions, or rows of coordinates."""
-    values = array_of(t.values, store)
-    indices = array_of(t.indices, store).astype(np.int64)
+    values = array_of(t.values, files)
+    indices = array_of(t.indices, files).astype(np.int64)
     shape = shape_of(t.dims, values.itemsize)
     if math.prod(shape) > max(1 << 24, 4096 * values.size):
         raise ModelError(f"a sparse tensor has the shape {list(shape)} and {values.size} values")

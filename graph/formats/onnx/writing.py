@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from onnx import defs
 
-from ...ir import Node, Value
+from ...ir import Interner, Node, Value
 from ...ops.base import Op, Pointwise
 from ...ops.control import Control
 from .save import OLDEST
@@ -45,9 +45,19 @@ FAMILIES = (
     "passing",
 )
 
+
+class Composite(Protocol):
+    """A node on its way to what it is made of."""
+
+    op: Any
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    owner: Interner
+
+
 Written: TypeAlias = "Tensor | tuple[Tensor, ...]"
 Write: TypeAlias = "Callable[[Site], Written]"
-Expand: TypeAlias = "Callable[[Node], Value | tuple[Value, ...] | None]"
+Expand: TypeAlias = "Callable[[Composite], Value | tuple[Value, ...] | None]"
 
 
 @dataclass(frozen=True)

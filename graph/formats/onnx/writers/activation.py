@@ -8,10 +8,11 @@ import numpy as np
 
 from ..... import algorithm as alg
 from .....dtypes import float32, float64
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.base import Pointwise
+from ....ops.windows import concrete
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 # op -> operator, and attribute -> field
 _ATTRIBUTES = {
@@ -39,14 +40,14 @@ def _gelu(site: Site) -> Tensor:
 
 
 @expansion("relu")
-def _relu(n: Node) -> Value | None:
+def _relu(n: Composite) -> Value | None:
     """Integers: Relu is for floats."""
     return None if n.inputs[0].dtype.is_float else CALLS["max"](n.inputs[0], 0)
 
 
 @expansion("leaky_relu", "elu", "celu", "thresholded_relu", "hard_sigmoid", "selu", "hard_swish",
            "softsign")  # fmt: skip
-def _precise(n: Node) -> Value | None:
+def _precise(n: Composite) -> Value | None:
     """Numbers among the attributes of operators are float32, too little for float64; and to few
     runtimes these operators are known for more than that."""
     wide = n.inputs[0].dtype == float64
@@ -54,22 +55,22 @@ def _precise(n: Node) -> Value | None:
 
 
 @expansion("shrink")
-def _shrink(n: Node) -> Value | None:
+def _shrink(n: Composite) -> Value | None:
     (x,), op = n.inputs, n.op
     if x.dtype != float64:
         return None
-    up = alg.where(x < -op.threshold, x + op.bias, 0.0)  # type: ignore[attr-defined]
-    return alg.where(x > op.threshold, x - op.bias, up)  # type: ignore[attr-defined]
+    up = alg.where(x < -op.threshold, x + op.bias, 0.0)
+    return alg.where(x > op.threshold, x - op.bias, up)
 
 
-@expansion("hardmax", "mish", "det", "rnn", "gru", "lstm")
-def _spelled_out(n: Node) -> Any:
+@expansion("hardmax", "mish", "det")
+def _spelled_out(n: Composite) -> Any:
     """Runtimes know these operators for float32."""
     return n.op.expand(*n.inputs) if n.inputs[0].dtype == float64 else None
 
 
 @expansion("prelu")
-def _prelu(n: Node) -> Value | None:
+def _prelu(n: Composite) -> Value | None:
     """The slope broadcasts to x, never the other way round."""
     fits = n.inputs[0].shape == n.outputs[0].shape and n.inputs[0].dtype != float64
     return n.op.scalar(*n.inputs) if not fits and isinstance(n.op, Pointwise) else None
@@ -82,10 +83,10 @@ def _logsumexp(site: Site) -> Tensor:
 
 
 @expansion("standardize")
-def _standardize(n: Node) -> Value | None:
+def _standardize(n: Composite) -> Value | None:
     """Along the last axes, of known sizes, LayerNormalization does it, in float32."""
     (x,) = n.inputs
-    axes = n.op.axes  # type: ignore[attr-defined]
+    axes = n.op.axes
     known = all(isinstance(d, int) for d in x.shape[axes[0] :]) if axes else False
     if known and axes == tuple(range(axes[0], x.ndim)) and x.dtype == float32:
         return None
@@ -96,7 +97,7 @@ def _standardize(n: Node) -> Value | None:
 def _layer_normalization(site: Site) -> Tensor:
     (x,) = site.types
     first = site.op.axes[0]
-    ones = site.constant(np.ones([int(d) for d in x.shape[first:]]), x.dtype)
+    ones = site.constant(np.ones(concrete(x.shape[first:])), x.dtype)
     return site.emit("LayerNormalization", site.x, ones, axis=first, epsilon=site.op.epsilon)
 
 
@@ -107,10 +108,10 @@ def _lrn(site: Site) -> Tensor:
 
 
 @expansion("local_response_norm")
-def _wide_lrn(n: Node) -> Value | None:
+def _wide_lrn(n: Composite) -> Value | None:
     """LRN is for an odd number of channels and an axis after them; its numbers are float32."""
     (x,) = n.inputs
-    fits = x.ndim > 2 and n.op.size % 2 and x.dtype == float32  # type: ignore[attr-defined]
+    fits = x.ndim > 2 and n.op.size % 2 and x.dtype == float32
     return None if fits else n.op.expand(x)
 
 
@@ -121,8 +122,8 @@ def _norm(site: Site) -> Tensor:
 
 
 @expansion("norm")
-def _other_norm(n: Node) -> Value | None:
-    return None if n.op.order in (1, 2) else n.op.expand(*n.inputs)  # type: ignore[attr-defined]
+def _other_norm(n: Composite) -> Value | None:
+    return None if n.op.order in (1, 2) else n.op.expand(*n.inputs)
 
 
 @writer("nll")

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..... import algorithm as alg
 from .....dtypes import as_dtype, bool_
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.loop import while_loop
 from ....ops.source import scalar_value
 from ..draft import Site, Tensor
 from ..tensors import code_of
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 _BITWISE = {"and": "And", "or": "Or", "xor": "Xor", "not": "Not"}
 
@@ -23,7 +23,7 @@ def _bits(site: Site) -> Tensor:
 
 
 @expansion("shl", "shr")
-def _shift(n: Node) -> Value | None:
+def _shift(n: Composite) -> Value | None:
     """Signed integers by way of unsigned ones, which are all that is shifted: to the right a
     negative number is turned over, so that zeros come in."""
     x, count = n.inputs
@@ -46,13 +46,13 @@ def _trunc_divide(site: Site) -> Tensor:
 
 
 @expansion("floordiv")
-def _floordiv(n: Node) -> Value | None:
+def _floordiv(n: Composite) -> Value | None:
     x, y = n.inputs
     return CALLS["trunc_divide"](x - x % y if x.dtype.kind == "i" else x, y)
 
 
 @expansion("integer_power")
-def _integer_power(n: Node) -> Value:
+def _integer_power(n: Composite) -> Value:
     """By squaring, in a loop unless the exponent is known: Pow would compute with floats."""
     shape = n.outputs[0].shape
     known = scalar_value(n.inputs[1])

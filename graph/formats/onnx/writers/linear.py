@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .....dims import Dim, product
 from .....dtypes import float32, int32
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.base import make
 from ....ops.convolution import Conv, Convolution
 from ....ops.patches import Fold, Unfold
 from ....ops.shape import Slice
+from ....ops.windows import concrete
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 
 def fixed(*shapes: Any) -> bool:
@@ -44,7 +47,7 @@ def _matmul(site: Site) -> Tensor:
 
 
 @expansion("matmul")
-def _small_matmul(n: Node) -> Value | None:
+def _small_matmul(n: Composite) -> Value | None:
     """MatMul takes integers of 32 bits and more."""
     x = n.inputs[0]
     if x.dtype.is_float or x.dtype.bits > 16:
@@ -53,9 +56,9 @@ def _small_matmul(n: Node) -> Value | None:
 
 
 @expansion("einsum")
-def _hidden(n: Node) -> Value | None:
+def _hidden(n: Composite) -> Value | None:
     """Axes under an ellipsis broadcast in flowmill only."""
-    return n.op.expand(*n.inputs) if "..." in n.op.equation else None  # type: ignore[attr-defined]
+    return n.op.expand(*n.inputs) if "..." in n.op.equation else None
 
 
 @writer("einsum")
@@ -64,10 +67,9 @@ def _einsum(site: Site) -> Tensor:
 
 
 @expansion("conv")
-def _conv(n: Node) -> Value | None:
+def _conv(n: Composite) -> Value | None:
     """Conv is for floats, to most runtimes for float32, and for padding that is known."""
     op, (x, w) = n.op, n.inputs
-    assert isinstance(op, Conv)
     if x.dtype != float32:
         return _by_patches(op, x, w)
     if fixed(op.pads_before, op.pads_after):
@@ -95,12 +97,11 @@ def _conv_out(site: Site) -> Tensor:
 
 
 @expansion("conv_input_grad")
-def _conv_input_grad(n: Node) -> Value | None:
+def _conv_input_grad(n: Composite) -> Value | None:
     """ConvTranspose, over all that windows reach where padding or the rest are known at a run only,
     cut out of it. Of anything but float32 the patches are added up."""
     op, (g, w) = n.op, n.inputs
-    assert isinstance(op, Convolution)
-    spatial = op.spatial  # type: ignore[attr-defined]
+    spatial = op.spatial
     if g.dtype != float32:
         return _added(op, g, w, spatial)
     if fixed(op.pads_before, op.pads_after, _rest(op, w, spatial)):
@@ -108,7 +109,7 @@ def _conv_input_grad(n: Node) -> Value | None:
     more = tuple(s - 1 for s in op.strides)
     sizes = tuple((p - 1) * s + span + m for p, s, span, m in
                   zip(g.shape[2:], op.strides, op.covered(op.window(w.shape)), more))  # fmt: skip
-    whole = make(type(op)(**unpadded(op), groups=op.groups, spatial=sizes), g, w)  # type: ignore[call-arg]
+    whole = make(type(op)(**unpadded(op), groups=op.groups, spatial=sizes), g, w)
     shape = n.outputs[0].shape
     return make(Slice((0, 0, *op.pads_before), shape, (1,) * g.ndim), whole)
 
@@ -141,11 +142,10 @@ def _conv_transpose(site: Site) -> Tensor:
 
 
 @expansion("conv_weight_grad")
-def _conv_weight_grad(n: Node) -> Value:
+def _conv_weight_grad(n: Composite) -> Value:
     """The patches of x times g, summed over images and positions."""
     op, (x, g) = n.op, n.inputs
-    assert isinstance(op, Convolution)
-    window, k = op.kernel, op.groups  # type: ignore[attr-defined]
+    window, k = op.kernel, op.groups
     reshape, transpose = CALLS["reshape"], CALLS["transpose"]
     patches = make(Unfold(op.strides, op.pads_before, op.pads_after, op.dilations, window), x)
     batch, ins, outs = x.shape[0], x.shape[1] // k, g.shape[1] // k
@@ -160,14 +160,14 @@ def _conv_weight_grad(n: Node) -> Value:
 @writer("deform_conv", since=19)
 def _deform_conv(site: Site) -> Tensor:
     op = site.op
-    bias = site.constant([0] * int(site.types[1].shape[0]), site.x.dtype)  # type: ignore[call-overload]
+    bias = site.constant(np.zeros(concrete(site.types[1].shape[:1])), site.x.dtype)
     x, w, offsets, *mask = site.xs
     return site.emit("DeformConv", x, w, offsets, bias, *mask, **geometry(op), group=op.groups,
                      offset_group=op.offset_groups, kernel_shape=site.types[1].shape[2:])  # fmt: skip
 
 
 @expansion("matmul_integer", "conv_integer")
-def _integer_product(n: Node) -> Value | None:
+def _integer_product(n: Composite) -> Value | None:
     """The operators take 8 bits; and ConvInteger padding that is known."""
     op, (x, w) = n.op, n.inputs
     conv = isinstance(op, Convolution)
@@ -191,7 +191,7 @@ def _conv_integer(site: Site) -> Tensor:
 
 
 @expansion("dft_step")
-def _dft_step(n: Node) -> Value:
+def _dft_step(n: Composite) -> Value:
     """[r, n, p, c, q] times [n, c, a, b], as matrices."""
     x, m = n.inputs
     r, k, p, c, q = x.shape
@@ -199,4 +199,3 @@ def _dft_step(n: Node) -> Value:
     rows = reshape(CALLS["transpose"](x, (0, 2, 4, 1, 3)), (r * p * q, k * c))
     made = CALLS["matmul"](rows, reshape(m, (k * c, m.shape[2] * m.shape[3])))
     return reshape(made, n.outputs[0].shape)
-

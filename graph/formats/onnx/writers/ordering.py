@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .....dtypes import bool_, float32, int64, uint64
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.creation import iota
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 
 @writer("sort")
@@ -24,7 +24,7 @@ def _top_k(site: Site) -> tuple[Tensor, ...]:
 
 
 @expansion("sort", "top_k")
-def _signed(n: Node) -> Any:
+def _signed(n: Composite) -> Any:
     """Of 64 bits only signed integers are ordered: the first bit is turned over, before and after."""
     (x,) = n.inputs
     if x.dtype != uint64:
@@ -40,7 +40,7 @@ def _ordered(site: Site, count: object, largest: bool) -> tuple[Tensor, ...]:
 
 
 @expansion("row_order")
-def _row_order(n: Node) -> Value | None:
+def _row_order(n: Composite) -> Value | None:
     """A stable sort by each column, the last one first."""
     (x,) = n.inputs
     rows, columns = x.shape
@@ -65,12 +65,12 @@ def _selected_boxes(site: Site) -> Tensor:
     classes = site.emit("Squeeze", site.dims([site.types[1].shape[1]]), site.ints([0]))
     key = site.emit("Add", site.emit("Mul", columns[0], classes), columns[1])
     down, across = (site.emit("Unsqueeze", key, site.ints([k])) for k in (1, 0))
-    same = site.cast(site.emit("Equal", down, across, dtype=bool_), float32)
-    shape = site.emit("Shape", key, dtype=int64)
-    numbers = site.emit("Range", site.constant(0, int64), site.emit("Squeeze", shape, site.ints([0])),
-                        site.constant(1, int64))  # fmt: skip
-    first = site.emit("ArgMax", same, dtype=int64, axis=1, keepdims=0)
-    rank = site.emit("Sub", numbers, first)
+    same = site.cast(site.emit("Equal", down, across, dtype=bool_), int64)
+    count = site.emit("Squeeze", site.emit("Shape", key, dtype=int64), site.ints([0]))
+    numbers = site.emit("Range", site.constant(0, int64), count, site.constant(1, int64))
+    rows, others = (site.emit("Unsqueeze", numbers, site.ints([k])) for k in (1, 0))
+    before = site.cast(site.emit("Less", others, rows, dtype=bool_), int64)
+    rank = site.emit("ReduceSum", site.emit("Mul", same, before), site.ints([1]), keepdims=0)
     parts = [site.emit("Unsqueeze", v, site.ints([1])) for v in (*columns[:2], rank)]
     at = site.emit("Concat", *parts, axis=1)
     nothing = site.emit("Expand", site.constant(-1, int64), site.dims(site.out.shape))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from .....dtypes import float64, int64, uint32
-from ....ir import CALLS, Node, Value
-from ....ops.random import RandomBits, threefry
+from ....ir import CALLS, Value
 from ....ops.creation import iota
-from ....ops.fused import Fused
+from ....ops.random import threefry
 from ....ops.source import Variable
 from ....rewire import rewire
 from ..draft import Site, Tensor
 from ..tensors import code_of
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 
 @writer("check", "print", "ensure_shape", "token", "stop_gradient", "relayout")
@@ -21,19 +20,17 @@ def _passed(site: Site) -> Tensor:
 
 
 @expansion("fused")
-def _fused(n: Node) -> tuple[Value, ...]:
-    f = n.op.function  # type: ignore[attr-defined]
-    assert isinstance(n.op, Fused)
+def _fused(n: Composite) -> tuple[Value, ...]:
+    f = n.op.function
     outputs = [v for _, v in f.outputs]
     made = rewire(outputs, dict(zip(f.inputs, n.inputs)), n.owner)
     return tuple(made[v] for v in outputs)
 
 
 @expansion("random_bits")
-def _threefry(n: Node) -> Value | None:
+def _threefry(n: Composite) -> Value | None:
     """The bits of a state that is fed; those of a graph's own are drawn by the operator."""
     (state,), op = n.inputs, n.op
-    assert isinstance(op, RandomBits)
     if isinstance(state.node.op, Variable):
         return None
     size = n.outputs[0].type.size

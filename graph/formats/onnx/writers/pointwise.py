@@ -6,12 +6,12 @@ import math
 
 from ..... import algorithm as alg
 from .....dtypes import bool_
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.base import make
 from ....ops.pointwise import Pow
 from ..draft import Site, Tensor
 from ..tensors import code_of
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 _CUT = ("int8", "uint8", "int16", "uint16")
 
@@ -33,7 +33,7 @@ def _ne(site: Site) -> Tensor:
 
 
 @expansion("lt", "le", "gt", "ge")
-def _ordered(n: Node) -> Value | None:
+def _ordered(n: Composite) -> Value | None:
     """Bools have an order in flowmill only."""
     if n.inputs[0].dtype != bool_:
         return None
@@ -41,28 +41,28 @@ def _ordered(n: Node) -> Value | None:
 
 
 @expansion("add", "maximum")
-def _either(n: Node) -> Value | None:
+def _either(n: Composite) -> Value | None:
     return CALLS["or"](*n.inputs) if n.inputs[0].dtype == bool_ else None
 
 
 @expansion("mul", "minimum")
-def _both(n: Node) -> Value | None:
+def _both(n: Composite) -> Value | None:
     return CALLS["and"](*n.inputs) if n.inputs[0].dtype == bool_ else None
 
 
 @expansion("neg")
-def _neg(n: Node) -> Value | None:
+def _neg(n: Composite) -> Value | None:
     return 0 - n.inputs[0] if n.inputs[0].dtype.kind == "u" else None
 
 
 @expansion("isfinite")
-def _isfinite(n: Node) -> Value:
+def _isfinite(n: Composite) -> Value:
     (x,) = n.inputs
     return ~(CALLS["isnan"](x) | CALLS["isinf"](x))
 
 
 @expansion("trunc")
-def _trunc(n: Node) -> Value:
+def _trunc(n: Composite) -> Value:
     (x,) = n.inputs
     return alg.where(x < 0, alg.ceil(x), alg.floor(x))
 
@@ -73,12 +73,12 @@ def _rsqrt(site: Site) -> Tensor:
 
 
 @expansion("exp2")
-def _exp2(n: Node) -> Value:
+def _exp2(n: Composite) -> Value:
     return make(Pow(), CALLS["constant"](2.0, n.inputs[0].dtype, n.owner), n.inputs[0])
 
 
 @expansion("expm1")
-def _expm1(n: Node) -> Value:
+def _expm1(n: Composite) -> Value:
     """tanh(x / 2) (exp(x) + 1), which is accurate near zero; far from it exp(x) - 1 is, and finite
     where the other is infinity times something."""
     (x,) = n.inputs
@@ -87,7 +87,7 @@ def _expm1(n: Node) -> Value:
 
 
 @expansion("log1p")
-def _log1p(n: Node) -> Value:
+def _log1p(n: Composite) -> Value:
     """log(u) x / (u - 1) for u = 1 + x as rounded (Goldberg 1991), x itself where u is 1."""
     (x,) = n.inputs
     u = x + 1
@@ -97,12 +97,12 @@ def _log1p(n: Node) -> Value:
 
 
 @expansion("log2")
-def _log2(n: Node) -> Value:
+def _log2(n: Composite) -> Value:
     return alg.log(n.inputs[0]) * (1 / math.log(2))
 
 
 @expansion("mod", "fmod", "floordiv", "trunc_divide")
-def _division(n: Node) -> Value | None:
+def _division(n: Composite) -> Value | None:
     """Of floats: with the exact remainder of C's fmod, which Mod has."""
     x, y = n.inputs
     if not x.dtype.is_float or n.op.name == "fmod":
@@ -122,8 +122,7 @@ def _mod(site: Site) -> Tensor:
 
 
 @expansion("where")
-def _where(n: Node) -> Value | None:
+def _where(n: Composite) -> Value | None:
     """Bools by logic, which all that reads models has."""
     cond, yes, no = n.inputs
     return (cond & yes) | (~cond & no) if yes.dtype == bool_ else None
-

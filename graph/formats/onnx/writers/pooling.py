@@ -9,7 +9,7 @@ from typing import Any
 from ..... import algorithm as alg
 from .....dims import product
 from .....dtypes import float32, int64
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.adaptive import Adaptive
 from ....ops.base import make
 from ....ops.creation import iota
@@ -18,7 +18,7 @@ from ....ops.pointwise import Div
 from ....ops.pooling import PoolCount, Pooling, SumPool
 from ....ops.source import scalar_value
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 from .linear import fixed, geometry, padded, unpadded
 from .shape import number
 
@@ -28,16 +28,15 @@ def _least(x: Value) -> Any:
 
 
 @expansion("max_pool", "sum_pool", "lp_pool")
-def _known(n: Node) -> Value | None:
+def _known(n: Composite) -> Value | None:
     """Padding that only a run tells, or as wide as the window, is added before; what is no
     float32 is summed as patches."""
     (x,), op = n.inputs, n.op
-    assert isinstance(op, Pooling)
     if isinstance(op, SumPool) and x.dtype != float32:
         return CALLS["cast"](CALLS["sum"](_taps(op, x, 0), -1), x.dtype)
     pads = (*op.pads_before, *op.pads_after)
-    if fixed(pads) and all(p < k for p, k in zip(pads, op.window * 2)):  # type: ignore[operator]
-        whole = op.name != "lp_pool" or (op.order % 1 == 0 and x.dtype == float32)  # type: ignore[attr-defined]
+    if fixed(pads) and all(p < k for p, k in zip(pads, op.window * 2)):
+        whole = op.name != "lp_pool" or (op.order % 1 == 0 and x.dtype == float32)
         return None if whole else op.expand(x)
     fill = _least(x) if op.name == "max_pool" else 0
     return make(replace(op, **unpadded(op)), padded(op, x, fill))
@@ -129,55 +128,48 @@ def _pool_count(site: Site) -> Tensor:
 
 
 @expansion("max_pool_index")
-def _max_pool_index(n: Node) -> Value:
-    assert isinstance(n.op, Pooling)
+def _max_pool_index(n: Composite) -> Value:
     return CALLS["argmax"](_taps(n.op, n.inputs[0], _least(n.inputs[0])), -1)
 
 
 @expansion("max_pool_grad")
-def _max_pool_grad(n: Node) -> Value:
+def _max_pool_grad(n: Composite) -> Value:
     """Every element at the tap its index names, and taps added up at their places."""
     op, (index, g) = n.op, n.inputs
-    assert isinstance(op, Pooling)
     taps = iota((prod(op.window),), owner=n.owner)
     hit = alg.equal(CALLS["expand_dims"](CALLS["cast"](index, int64), -1), taps)
     parts = alg.where(hit, CALLS["expand_dims"](g, -1), 0)
-    return _together(op, parts, op.spatial)  # type: ignore[attr-defined]
+    return _together(op, parts, op.spatial)
 
 
 def _together(op: Pooling, taps: Value, spatial: Any) -> Value:
     """What `_taps` took apart, added up at its place."""
     rank = op.rank
     apart = CALLS["reshape"](taps, (*taps.shape[:-1], *op.window))
-    patches = CALLS["transpose"](
-        apart, (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
-    )
+    patches = CALLS["transpose"](apart, (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)))
     return make(Fold(op.strides, op.pads_before, op.pads_after, op.dilations, op.window, spatial),
                 patches)  # fmt: skip
 
 
 @expansion("max_pool_take")
-def _max_pool_take(n: Node) -> Value:
+def _max_pool_take(n: Composite) -> Value:
     op, (index, x) = n.op, n.inputs
-    assert isinstance(op, Pooling)
     at = CALLS["expand_dims"](CALLS["cast"](index, int64), -1)
     return CALLS["squeeze"](CALLS["take_along_axis"](_taps(op, x, 0), at, -1), -1)
 
 
 @expansion("sum_pool_grad")
-def _sum_pool_grad(n: Node) -> Value:
+def _sum_pool_grad(n: Composite) -> Value:
     op, (g,) = n.op, n.inputs
-    assert isinstance(op, Pooling)
     shape = (*g.shape, prod(op.window))
     many = CALLS["broadcast_to"](CALLS["expand_dims"](g, -1), shape)
-    return _together(op, many, op.spatial)  # type: ignore[attr-defined]
+    return _together(op, many, op.spatial)
 
 
 @expansion("unfold")
-def _unfold(n: Node) -> Value:
+def _unfold(n: Composite) -> Value:
     """A gather along each axis, which puts an axis of taps and one of positions in its place."""
     op, (x,) = n.op, n.inputs
-    assert isinstance(op, Unfold)
     out, rank = padded(op, x), op.rank
     positions = n.outputs[0].shape[2 + rank :]
     for k in range(rank):
@@ -192,10 +184,9 @@ def _places(op: Unfold | Fold, k: int, positions: Any, like: Value) -> Value:
 
 
 @expansion("fold")
-def _fold(n: Node) -> Value:
+def _fold(n: Composite) -> Value:
     """The gathers of `_unfold` the other way round, and the padding cut off."""
     op, (g,) = n.op, n.inputs
-    assert isinstance(op, Fold)
     rank = op.rank
     order = [axis for k in range(rank) for axis in (2 + k, 2 + rank + k)]
     out = CALLS["transpose"](g, (0, 1, *order))
@@ -220,10 +211,9 @@ def _bounds(op: Adaptive, k: int, size: Any, like: Value) -> tuple[Value, Value]
 
 
 @expansion("adaptive_sum")
-def _adaptive_sum(n: Node) -> Value:
+def _adaptive_sum(n: Composite) -> Value:
     """A product along each axis with a matrix that says which window reads what."""
     op, (x,) = n.op, n.inputs
-    assert isinstance(op, Adaptive)
     out = x
     for k, size in enumerate(x.shape[2:]):
         start, stop = _bounds(op, k, size, x)
@@ -259,10 +249,7 @@ def _line(rank: int, at: int, shape: Any) -> list[Any]:
 
 
 @expansion("adaptive_max", "adaptive_max_tap")
-def _adaptive_max(n: Node) -> Value:
+def _adaptive_max(n: Composite) -> Value:
     (x,) = n.inputs
-    assert isinstance(n.op, Adaptive)
     taps = _read(n.op, x, _least(x))
     return CALLS["reduce_max" if n.op.name == "adaptive_max" else "argmax"](taps, -1)
-
-

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from .....dtypes import float32, uint8
-from ....ir import Node, Value
+from ....ir import Value
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 _SINCE_16 = 21  # opset: 16-bit integers and blocks
 
 
 @expansion("quantize_linear", "dequantize_linear")
-def _spelled_out(n: Node) -> Value | None:
+def _spelled_out(n: Composite) -> Value | None:
     """float64 is no type of the operators; int32 has no zero point there."""
     x, scale, zero = n.inputs
     wide = {v.dtype.name for v in (x, scale, zero)} & {"float64", "int32"}
-    return n.op.expand(x, scale, zero) if wide or scale.dtype != x.dtype and x.dtype.is_float else None
+    return (
+        n.op.expand(x, scale, zero)
+        if wide or (scale.dtype != x.dtype and x.dtype.is_float)
+        else None
+    )
 
 
 @writer("quantize_linear", "dequantize_linear")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .....dtypes import int64
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.base import make
 from ....ops.creation import full
-from ....ops.cumulative import Cumprod
 from ....ops.recurrent import scan
 from ....ops.reduce import reduce_max, reduce_min, sum_
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 _REDUCE = {"add": sum_, "max": reduce_max, "min": reduce_min}
 
 
 @expansion("sum", "prod", "cumsum")
-def _widened(n: Node) -> Value | None:
+def _widened(n: Composite) -> Any:
     """Small integers and bools become 64 bits wide before, not after. Unsigned ones are summed as
     int64, which wraps as they do and which everything that reads models has."""
     (x,), to = n.inputs, n.outputs[0].dtype
@@ -46,12 +47,12 @@ def _cumsum(site: Site) -> Tensor:
 
 
 @expansion("cumprod")
-def _turn_by_turn(n: Node) -> Value | None:
+def _turn_by_turn(n: Composite) -> Any:
     """A loop: CumProd is known to few."""
     (x,), op = n.inputs, n.op
-    assert isinstance(op, Cumprod)
-    if x.dtype != n.outputs[0].dtype or x.dtype.kind == "u":
-        return _widened(n)
+    wide = _widened(n)
+    if wide is not None:
+        return wide
     if x.shape[op.axis] == 0:
         return x
     order = (op.axis, *(k for k in range(x.ndim) if k != op.axis))
@@ -67,15 +68,15 @@ def _turn_by_turn(n: Node) -> Value | None:
 
 
 @expansion("reduce_blocks")
-def _blocks(n: Node) -> Value:
+def _blocks(n: Composite) -> Value:
     """Blocks as an axis of their own, the last one filled up."""
     (x,), op = n.inputs, n.op
-    axis, block, combine = op.axis, op.block, op.combine  # type: ignore[attr-defined]
+    axis, block, combine = op.axis, op.block, op.combine
     missing = -x.shape[axis] % block
     fill = {"add": 0.0, "max": -float("inf"), "min": float("inf")}[combine]
     after = tuple(missing if k == axis else 0 for k in range(x.ndim))
     padded = CALLS["pad"](x, (0,) * x.ndim, after, fill if x.dtype.is_float else 0)
     size = padded.shape[axis] // block
     apart = CALLS["reshape"](padded, (*x.shape[:axis], size, block, *x.shape[axis + 1 :]))
-    axes = tuple(k + 1 if k >= axis else k for k in op.axes)  # type: ignore[attr-defined]
+    axes = tuple(k + 1 if k >= axis else k for k in op.axes)
     return CALLS["squeeze"](_REDUCE[combine](apart, axes, True), axis + 1)

@@ -6,18 +6,18 @@ from typing import Any
 
 from ..... import algorithm as alg
 from .....dtypes import int64
-from ....ir import CALLS, Node, Value
-from ....ops.indexing import AddAlongAxis
+from ....ir import CALLS, Value
 from ....ops.base import make
+from ....ops.indexing import AddAlongAxis
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 from .shape import number
 
 
 @expansion("resample")
-def _resample(n: Node) -> Value:
+def _resample(n: Composite) -> Value:
     x, indices, weights = n.inputs
-    axis = n.op.axis  # type: ignore[attr-defined]
+    axis = n.op.axis
     last = number(x.shape[axis] - 1, x)
     at = CALLS["max"](CALLS["min"](CALLS["cast"](indices, int64), last), 0)
     taken = CALLS["gather"](x, at, axis)
@@ -40,7 +40,7 @@ def _lines(at: Value, channels: Any) -> Value:
 
 
 @expansion("sample_at")
-def _sample_at(n: Node) -> Value:
+def _sample_at(n: Composite) -> Value:
     x, indices, weights = n.inputs
     inside, at = _inside(indices, x.shape[2])
     taken = CALLS["take_along_axis"](x, _lines(at, x.shape[1]), 2)
@@ -50,9 +50,9 @@ def _sample_at(n: Node) -> Value:
 
 
 @expansion("spread_at")
-def _spread_at(n: Node) -> Value:
+def _spread_at(n: Composite) -> Value:
     g, indices, weights = n.inputs
-    size = n.op.size  # type: ignore[attr-defined]
+    size = n.op.size
     inside, at = _inside(indices, size)
     factors = CALLS["expand_dims"](alg.where(inside, weights, 0), 1)
     parts = CALLS["expand_dims"](g, 2) * factors
@@ -61,7 +61,7 @@ def _spread_at(n: Node) -> Value:
 
 
 @expansion("sample_dot")
-def _sample_dot(n: Node) -> Value:
+def _sample_dot(n: Composite) -> Value:
     x, indices, g = n.inputs
     inside, at = _inside(indices, x.shape[2])
     taken = CALLS["take_along_axis"](x, _lines(at, x.shape[1]), 2)
@@ -71,7 +71,7 @@ def _sample_dot(n: Node) -> Value:
 
 
 @expansion("grid_sample")
-def _grid_sample(n: Node) -> Value | None:
+def _grid_sample(n: Composite) -> Value | None:
     """The operator is for images and volumes."""
     return None if n.inputs[0].ndim in (4, 5) else n.op.expand(*n.inputs)
 
@@ -93,5 +93,3 @@ def _roi_align(site: Site) -> Tensor:
         spatial_scale=op.scale,
         coordinate_transformation_mode="half_pixel" if op.half_pixel else "output_half_pixel",
     )  # fmt: skip
-
-

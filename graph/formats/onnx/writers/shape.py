@@ -6,13 +6,13 @@ import numpy as np
 
 from .....dims import Dim, bounds, product
 from .....dtypes import bool_, int32, int64
-from ....ir import CALLS, Node, Value
+from ....ir import CALLS, Value
 from ....ops.base import make
 from ....ops.creation import full, iota
 from ....ops.indexing import Scatter
 from ....ops.shape import Slice
 from ..draft import Site, Tensor
-from ..writing import expansion, writer
+from ..writing import Composite, expansion, writer
 
 _FIRST, _LAST = -(1 << 63), (1 << 63) - 1  # where a slice ends that goes all the way
 _SPELLED_OUT = 4096  # elements of a sequence of numbers that is stored
@@ -77,11 +77,10 @@ def _end(start: Dim, size: Dim, step: int, axis: Dim) -> Dim:
 
 
 @expansion("slice")
-def _sliced(n: Node) -> Value | None:
+def _sliced(n: Composite) -> Value | None:
     """Backwards from a place that only a run tells: an end before the first element would count
     from the other side."""
     op, out = n.op, n.inputs[0]
-    assert isinstance(op, Slice)
     unclear = [k for k, args in enumerate(zip(op.starts, op.sizes, op.steps, out.shape))
                if args[2] < 0 and not isinstance(_end(*args), int)]  # fmt: skip
     if not unclear:
@@ -100,10 +99,10 @@ def number(d: Dim, like: Value) -> int | Value:
 
 
 @expansion("unslice")
-def _unslice(n: Node) -> Value:
+def _unslice(n: Composite) -> Value:
     (x,), op = n.inputs, n.op
     out = x
-    for k, (size, start, step) in enumerate(zip(op.shape, op.starts, op.steps)):  # type: ignore[attr-defined]
+    for k, (size, start, step) in enumerate(zip(op.shape, op.starts, op.steps)):
         if (size, start, step) == (out.shape[k], 0, 1):
             continue
         if step == 1:
@@ -125,15 +124,15 @@ def _pad(site: Site) -> Tensor:
 
 
 @expansion("pad_from")
-def _pad_from(n: Node) -> Value:
+def _pad_from(n: Composite) -> Value:
     """Gathers along each axis: what lies in the padding is where the op says."""
     (x,), op = n.inputs, n.op
     out = x
-    for k, (b, a) in enumerate(zip(op.before, op.after)):  # type: ignore[attr-defined]
+    for k, (b, a) in enumerate(zip(op.before, op.after)):
         if b == 0 and a == 0:
             continue
         like = full((b + x.shape[k] + a,), 0, int64, n.owner)
-        at = type(op)((b,), (a,), op.mode).places(like, 0, x.shape[k])  # type: ignore
+        at = type(op)((b,), (a,), op.mode).places(like, 0, x.shape[k])
         last = number(x.shape[k] - 1, x)
         out = CALLS["gather"](out, CALLS["max"](CALLS["min"](at, last), 0), k)
     return out
@@ -145,10 +144,10 @@ def _size_of(site: Site) -> Tensor:
 
 
 @expansion("iota")
-def _iota(n: Node) -> Value | None:
+def _iota(n: Composite) -> Value | None:
     """A vector in its place among the other axes."""
     op = n.op
-    shape, axis, dtype = op.shape, op.axis, op.dtype  # type: ignore[attr-defined]
+    shape, axis, dtype = op.shape, op.axis, op.dtype
     size = product(shape)
     if isinstance(size, int) and size <= _SPELLED_OUT:
         return CALLS["constant"](np.indices(shape)[axis].astype(dtype.numpy), owner=n.owner)
@@ -169,10 +168,10 @@ def _range(site: Site) -> Tensor:
 
 
 @expansion("diagonal")
-def _diagonal(n: Node) -> Value:
+def _diagonal(n: Composite) -> Value:
     """Every row-length-plus-first element of a square laid out in one line."""
     (x,) = n.inputs
-    p, q = n.op.axes  # type: ignore[attr-defined]
+    p, q = n.op.axes
     rest = [k for k in range(x.ndim) if k not in (p, q)]
     length = n.outputs[0].shape[-1]
     moved = CALLS["transpose"](x, (*rest, p, q))
@@ -181,5 +180,3 @@ def _diagonal(n: Node) -> Value:
     line = CALLS["reshape"](square, (*sizes[:-2], length * length))
     at = iota((length,), owner=n.owner) * (number(length, x) + 1)
     return CALLS["gather"](line, at, len(rest))
-
-
