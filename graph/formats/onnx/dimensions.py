@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ....dims import Dim, DimExpr, Op, Sym, bounds, coefficient, free_symbols, substitute
+from ....dims import Dim, DimExpr, Op, Sym, as_sym, bounds, coefficient, free_symbols, substitute
 from ....dtypes import int64
 from ....errors import ModelError
 from ...ir import Value
@@ -26,6 +26,13 @@ class Dimensions:
     def __init__(self, draft: Draft, inputs: Mapping[Value, Tensor]) -> None:
         self.draft, self.inputs = draft, inputs
         self._known: dict[Any, Tensor] = {}
+
+    def tell(self, d: Dim, size: Tensor) -> None:
+        """Notes what a dimension is that the model computes. ModelError inside a sub-graph, whose
+        values the sizes, which are computed outside of it, cannot read."""
+        if self.draft.inside:
+            raise ModelError("a size that is computed in a loop or a branch")
+        self._known.setdefault(as_sym(d), size)
 
     def vector(self, shape: Sequence[Dim]) -> Tensor:
         """A vector of dimensions."""

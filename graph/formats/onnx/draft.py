@@ -55,6 +55,11 @@ class Draft:
         self._made: set[str] = set()  # results of nodes of the model's own graph
         self._known: dict[Any, Tensor] = {}
 
+    @property
+    def inside(self) -> bool:
+        """Whether a sub-graph is being written."""
+        return bool(self._inner)
+
     # --- names -------------------------------------------------------------------------------
 
     def name(self, wanted: str) -> str:

@@ -39,6 +39,7 @@ FAMILIES = (
     "indexing",
     "sampling",
     "ordering",
+    "counted",
     "quantized",
     "recurrent",
     "control",
