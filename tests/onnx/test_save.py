@@ -32,6 +32,7 @@ def checked(path) -> onnx.ModelProto:
 
 def again(path, feeds):
     """What flowmill computes with a file, if it reads all operators that it writes."""
+    registry.load_all()
     unread = {
         kind
         for kind in operators(onnx.load(path).graph)
