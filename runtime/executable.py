@@ -20,6 +20,7 @@ from ..dims import evaluate, show
 from ..dims_limits import size_problem
 from ..dtypes import Array
 from ..errors import InternalError, RunError, UserError
+from ..mapping import give_back
 from . import cache, native
 from .arguments import checked, overlap, results, trimmed
 from .fastcall import ArgPlan, DimPlan, FastCall, supported
@@ -212,6 +213,9 @@ class Executable:
             if self.stale():
                 if self._prepare(f.address) != 0:
                     raise self.failure(int(f.memory[0]) & layout.NO_ERROR, {})
+                if self._prepared_versions is None:  # most of them are of no use any more
+                    for array in self._keep:
+                        give_back(array)
                 self._prepared_versions = tuple([self.state.versions[n] for n in self._sources])
 
     # --- the fast path ----------------------------------------------------------------------

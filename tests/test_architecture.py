@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = {"tests", "examples", "benchmarks", "docs", "build", "dist"}  # use the package only
 LINES = 600
 
-GROUND = ("errors", "dtypes", "dims", "dims_limits", "dims_text", "algorithm", "config", "target")
+GROUND = (
+    "errors", "dtypes", "dims", "dims_limits", "dims_text", "algorithm", "config", "target",
+    "mapping",
+)  # fmt: skip
 COMPILER = (*GROUND, "graph", "codegen.kernel", "codegen", "passes", "compiler")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **{name: GROUND for name in GROUND},

@@ -81,14 +81,14 @@ def specs(names: Sequence[str], alpha: Sequence[float] | None, beta: Sequence[fl
                               f"known: {', '.join(ACTIVATIONS)}")  # fmt: skip
         pair = []
         for k, default in enumerate(ACTIVATIONS[known][:2]):
-            takes = (known in _TAKE_ALPHA) if k == 0 else (known in _TAKE_BETA)
+            takes = (known in TAKE_ALPHA) if k == 0 else (known in TAKE_BETA)
             pair.append(float(left[k].pop(0)) if takes and left[k] else float(default))
         out.append((known, pair[0], pair[1]))
     return tuple(out)
 
 
-_TAKE_ALPHA = ("Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu")
-_TAKE_BETA = ("Affine", "ScaledTanh", "HardSigmoid")
+TAKE_ALPHA = ("Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu")
+TAKE_BETA = ("Affine", "ScaledTanh", "HardSigmoid")
 
 
 # --- the loops -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from ...algorithm import Compute, Const, axis
 from ...dtypes import Array, DType, as_array, as_dtype, converted
 from ...errors import InternalError
+from ...mapping import give_back
 from ..ir import CALLS, Interner, Layout, Shape, TensorType, Value
 from .base import Op, Operand, graph_function
 
@@ -57,6 +58,7 @@ class Data:
         digest = hashlib.blake2b(head.encode(), digest_size=16)
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self.digest = digest.hexdigest()
+        give_back(array)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Data) and self.digest == other.digest

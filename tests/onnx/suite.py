@@ -139,7 +139,7 @@ def failure(case: Case) -> str | None:
         session = fm.Session(fm.onnx.load(case.path))
     except fm.FlowmillError as e:
         return "; ".join(str(e).splitlines())
-    for feeds, wanted in _data(case, model):
+    for feeds, wanted in data(case, model):
         try:
             results = session.run(None, feeds)
         except fm.FlowmillError as e:
@@ -170,7 +170,7 @@ def compared(results: dict[str, Any], wanted: dict[str, Any], case: Case,
     return None
 
 
-def _data(case: Case, model: onnx.ModelProto) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def data(case: Case, model: onnx.ModelProto) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Feeds and results by name, of every data set."""
     outputs = [o.name for o in model.graph.output]
     if case.kind == "light":  # the suite's runner feeds such models this

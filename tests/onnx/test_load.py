@@ -212,7 +212,7 @@ def test_external_data(tmp_path: Path) -> None:
     base = held
     while getattr(base, "base", None) is not None:
         base = base.base
-    assert type(base).__name__ == "mmap"
+    assert type(getattr(base, "obj", base)).__name__ == "mmap"
 
 
 def test_nodes_that_no_output_needs_do_not_matter() -> None:

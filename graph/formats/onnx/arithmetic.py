@@ -76,6 +76,11 @@ def _quotient(a: Dim, b: Dim) -> Dim | None:
         if b == 0:
             raise ModelError("a size is divided by zero")
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    if _positive(b) and isinstance(a, DimExpr):
+        for m, c in a.terms:
+            rest = DimExpr(((m, 1),))
+            if c == -1 and mod(a + rest, b) == rest:  # x - x % b, written to be rounded down
+                return floordiv(a + rest, b)
     low, _ = bounds(a)
     if b == 1 or (isinstance(b, int) and b > 0 and low is not None and low >= 0):
         return floordiv(a, b)

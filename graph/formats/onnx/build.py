@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from .call import FEW, Call, Operand, Undetermined
 from .deciding import Place, deciding
 from .functions import bindings, expanded, resolved, schema_of
 from .registry import SHAPE_SOLVERS, SOLVERS, Result, find
-from .tensors import array_of, dense, dtype_of
+from .tensors import DataFiles, array_of, dense, dtype_of
 
 if TYPE_CHECKING:
     from onnx import (
@@ -55,7 +54,7 @@ class Options:
     trainable variables."""
 
     file: str
-    folder: Path | None
+    data: DataFiles
     values: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     sizes: Mapping[str, int]
@@ -137,7 +136,7 @@ class Builder:
         tensors = [(t.name, t, array_of) for t in proto.initializer]
         tensors += [(t.values.name, t, dense) for t in proto.sparse_initializer]
         for name, t, read in tensors:
-            array = read(t, self.options.folder)
+            array = read(t, self.options.data)
             if name not in fed or name not in self.options.values:
                 label = name if name in fed and self.model.ir_version >= 4 else ""
                 scope.operands[name] = self._weight(name, array, label)

@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....errors import FeedError, ModelError, UserError
+from ....mapping import MappedFile
 from ...definition import Graph
 from ...template import Known, Missing, Template
 from .build import MALFORMED, Builder, Options
 from .registry import load_all
+from .save import save
+from .tensors import DataFiles
+from .wire import without_weights
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from onnx import ModelProto
+
+__all__ = ["load", "save"]
 
 _LARGEST = 1 << 31  # bytes of a protobuf
 
@@ -44,7 +50,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
     model cannot be converted.
     """
     load_all()
-    proto, file, folder = _parsed(model)
+    proto, file, data = _parsed(model)
     name = _identifier(proto.graph.name or Path(file).stem)
     fixed = dict(values or {})
     unknown = set(fixed) - {info.name for info in proto.graph.input}
@@ -53,7 +59,7 @@ def load(model: str | os.PathLike[str] | bytes, values: Mapping[str, Any] | None
                          f"it has {', '.join(info.name for info in proto.graph.input)}")  # fmt: skip
 
     def build(known: Known) -> Builder:
-        options = Options(file, folder, {**fixed, **known.values}, known.shapes,
+        options = Options(file, data, {**fixed, **known.values}, known.shapes,
                           {**(sizes or {}), **known.sizes}, trainable)  # fmt: skip
         made = Builder(proto, Graph(name), options)
         try:
@@ -86,29 +92,34 @@ def operators(model: str | os.PathLike[str] | bytes) -> Counter[str]:
     return found
 
 
-def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Path | None]:
-    """The model, what to call it in errors, and the folder where its external data lie."""
+def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, DataFiles]:
+    """The model, what to call it in errors, and where its external data lie, which are those too
+    that stay in its file."""
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
         raise ModelError("reading ONNX models needs the package onnx",
                          "python -m pip install 'flowmill[onnx]'") from None  # fmt: skip
-    file, folder = "model", None
+    file, data = "model", DataFiles(None)
+    raw: bytes | memoryview
     if isinstance(model, bytes | bytearray | memoryview):
         raw = bytes(model)
     else:
         path = Path(model)
-        file, folder = path.name, path.parent
+        file = path.name
         try:
             if path.exists() and not (path.is_file() or path.is_dir()):
                 raise ModelError(f"{path} is no file that can be read as a whole")
             if path.stat().st_size >= _LARGEST:
                 raise ModelError(f"{path} is no ONNX model: it has more than 2 GiB",
                                  "larger weights lie in files of their own")  # fmt: skip
-            raw = path.read_bytes()
+            own = MappedFile(path)
+            raw = b"" if own.memory is None else memoryview(own.memory)
+            raw = without_weights(memoryview(raw)) or bytes(raw)
         except OSError as e:
             raise ModelError(f"cannot read {path}: {e.strerror}") from None
+        data = DataFiles(path.parent, own)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(raw)
@@ -118,7 +129,7 @@ def _parsed(model: str | os.PathLike[str] | bytes) -> tuple[ModelProto, str, Pat
         raise ModelError(f"{file} is no ONNX model, or it is damaged: a name in it is no text")
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(f"{file} is no ONNX model: it has no graph, or names no opset")
-    return proto, file, folder
+    return proto, file, data
 
 
 def _is_text(message: Message) -> bool:

@@ -1,8 +1,8 @@
 """Tensors of ONNX files as arrays: types, stored numbers in any of their fields, external data.
 
-In: a TensorProto and the folder its model lies in. Out: an array that cannot be written to, over
-the file's own bytes where these are external. ModelError where type, dimensions and data do not fit
-each other, or where external data would lie outside the folder.
+In: a TensorProto and the `DataFiles` of its model. Out: an array that cannot be written to, over the
+bytes of a mapped file where these are external. ModelError where type, dimensions and data do not
+fit each other, or where external data would lie outside the model's folder.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ....dtypes import Array, DType, as_dtype
 from ....errors import ModelError
+from ....mapping import MappedFile
+from .wire import OWN_FILE
 
 if TYPE_CHECKING:
     from onnx import SparseTensorProto, TensorProto
@@ -54,7 +56,7 @@ def type_name(code: int) -> str:
 
 
 def shape_of(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """Stored dimensions. ModelError where they are negative or too large for any memory."""
+    """DataFilesd dimensions. ModelError where they are negative or too large for any memory."""
     shape = tuple(int(d) for d in dims)
     if any(d < 0 for d in shape):
         raise ModelError(f"a tensor has the shape {list(shape)}")
@@ -63,12 +65,35 @@ def shape_of(dims: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return shape
 
 
-def array_of(t: TensorProto, folder: Path | None = None) -> Array:
-    """The array of a tensor. `folder` is where external data may lie (None: nowhere)."""
+class DataFiles:
+    """Where external data of a model lie: in its folder (None: nowhere), or in its own file."""
+
+    def __init__(self, folder: Path | None, own: MappedFile | None = None) -> None:
+        self.folder = folder
+        self._files: dict[Path | None, MappedFile] = {} if own is None else {None: own}
+
+    def file(self, location: str, tensor: str) -> MappedFile:
+        """The file at a location. ModelError where there is none that a model may read."""
+        if location == OWN_FILE and None in self._files:
+            return self._files[None]
+        if self.folder is None:
+            raise ModelError(f'tensor "{tensor}" lies in the file "{location}"',
+                             "give the model's path instead of its bytes")  # fmt: skip
+        path = inside(self.folder, location, tensor)
+        if path not in self._files:
+            self._files[path] = MappedFile(path)
+        return self._files[path]
+
+
+_NOWHERE = DataFiles(None)
+
+
+def array_of(t: TensorProto, files: DataFiles = _NOWHERE) -> Array:
+    """The array of a tensor, whose external data lie in `files`."""
     dtype = dtype_of(t.data_type)
     shape = shape_of(t.dims, dtype.itemsize)
     if t.data_location == t.EXTERNAL:
-        flat = _external(t, dtype, math.prod(shape), folder)
+        flat = _external(t, dtype, math.prod(shape), files)
     elif t.HasField("raw_data"):
         raw = t.raw_data
         if len(raw) != math.prod(shape) * dtype.itemsize:
@@ -105,33 +130,24 @@ def _typed(t: TensorProto, dtype: DType) -> Array:
     return words.astype(np.uint16).view(dtype.numpy)  # 16-bit floats, stored as their bits
 
 
-def _external(t: TensorProto, dtype: DType, count: int, folder: Path | None) -> Array:
+def _external(t: TensorProto, dtype: DType, count: int, files: DataFiles) -> Array:
     """Numbers in a file of their own, mapped into memory."""
     entries = {e.key: e.value for e in t.external_data}
     location = entries.get("location", "")
-    if folder is None:
-        raise ModelError(f'tensor "{t.name}" lies in the file "{location}"',
-                         "give the model's path instead of its bytes")  # fmt: skip
-    path = inside(folder, location, t.name)
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
     except ValueError:
         raise ModelError(f'tensor "{t.name}" has an offset or length that is no number') from None
     needed = count * dtype.itemsize
     try:
-        size = path.stat().st_size
-        if offset < 0 or length not in (-1, needed) or offset + needed > size:
-            raise ModelError(f'tensor "{t.name}" of {needed} bytes does not lie in "{location}": '
-                             f"offset {offset}, length {length}, file {size}")  # fmt: skip
-        if not needed:
-            return np.empty(0, dtype.numpy)
-        mapped = np.memmap(path, np.uint8, "r", offset, (needed,))
+        file = files.file(location, t.name)
     except OSError as e:
         raise ModelError(f'cannot read "{location}" of tensor "{t.name}": {e.strerror}') from None
-    raw: Any = np.asarray(mapped)
-    if offset % dtype.itemsize:
-        raw = raw.copy()  # elements that do not lie at multiples of their size
-    return raw.view(dtype.numpy.newbyteorder("<")).astype(dtype.numpy, copy=False)  # type: ignore[no-any-return]
+    if offset < 0 or length not in (-1, needed) or offset + needed > file.size:
+        place = "its model's file" if location == OWN_FILE else f'"{location}"'
+        raise ModelError(f'tensor "{t.name}" of {needed} bytes does not lie in {place}: '
+                         f"offset {offset}, length {length}, file {file.size}")  # fmt: skip
+    return file.array(dtype, offset, count)
 
 
 def inside(folder: Path, location: str, tensor: str) -> Path:
@@ -148,10 +164,10 @@ def inside(folder: Path, location: str, tensor: str) -> Path:
     return path
 
 
-def dense(t: SparseTensorProto, folder: Path | None = None) -> Array:
+def dense(t: SparseTensorProto, files: DataFiles = _NOWHERE) -> Array:
     """A sparse tensor with its zeros. Indices are positions, or rows of coordinates."""
-    values = array_of(t.values, folder)
-    indices = array_of(t.indices, folder).astype(np.int64)
+    values = array_of(t.values, files)
+    indices = array_of(t.indices, files).astype(np.int64)
     shape = shape_of(t.dims, values.itemsize)
     if math.prod(shape) > max(1 << 24, 4096 * values.size):
         raise ModelError(f"a sparse tensor has the shape {list(shape)} and {values.size} values")

@@ -1,0 +1,1 @@
+"""Writers: what each op is in ONNX, a family to a file."""
