@@ -110,7 +110,8 @@ def steps(base: Path, raw: bytes, random: Random) -> Iterator[tuple[str, Callabl
         executable, inputs = kept["session"].bound(None, kept["feeds"])
         manifest = executable.manifest
         _, dims = checked(manifest, inputs, executable.places)
-        return sum(evaluate(s.flops + s.bytes, dims) for s in manifest.steps) <= MOST_FLOPS
+        room = manifest.room(dims)
+        return sum(evaluate(s.flops + s.bytes, room) for s in manifest.steps) <= MOST_FLOPS
 
     def run() -> None:
         kept["session"].run(None, kept["feeds"])
