@@ -12,10 +12,10 @@ from functools import reduce
 
 import numpy as np
 
-from ....dims import Dim, ceildiv, floordiv, maximum, minimum, product
+from ....dims import Dim, ceildiv, maximum, minimum, product
 from ....dims import bounds as extent
 from ....dtypes import Array, bool_, int64
-from ...ir import CALLS, Value
+from ...ir import Value
 from ...ops import pointwise as p
 from ...ops.division import TruncDivide
 from ...ops.effects import EnsureShape
@@ -40,30 +40,26 @@ def largest(v: Value) -> Dim | None:
     return maximum(high, 0)
 
 
-def elements(v: Value) -> list[Dim | Value]:
-    """The elements of a vector of integers: those that are known as dimensions, the others as int64
-    scalars."""
-    (count,) = v.shape
+def elements(v: Value, depth: int = _DEEPEST) -> list[Dim | Value]:
+    """The elements of a vector of integers, of a length that is a number: those that are known as
+    dimensions, the others as int64 scalars."""
     op = v.node.op
+    given = v.node.inputs if depth else ()
     if isinstance(op, Constant):
         return [int(n) for n in op.data.array.reshape(-1)]
-    if isinstance(op, SizeOf):
-        return [op.dim]
-    if isinstance(op, p.Cast) and v.node.inputs[0].dtype.is_integer:
-        return elements(v.node.inputs[0])
-    if isinstance(op, Concat):
-        return [e for x in v.node.inputs for e in elements(x)]
-    if isinstance(op, Reshape) and v.type.size == 1:
-        x = v.node.inputs[0]
-        while isinstance(x.node.op, Reshape):
-            x = x.node.inputs[0]
-        if isinstance(x.node.op, SizeOf):
-            return [x.node.op.dim]
-        if x.ndim == 1 and isinstance(x.node.op, Constant | Concat | p.Cast):
-            return elements(x)
-        return [p.cast(reshape(x, ()), int64)]
-    assert isinstance(count, int)
-    return [p.cast(reshape(v[k : k + 1], ()), int64) for k in range(count)]
+    if isinstance(op, p.Cast) and given and given[0].dtype.is_integer:
+        return elements(given[0], depth - 1)
+    if isinstance(op, Concat) and given and all(isinstance(x.shape[0], int) for x in given):
+        return [e for x in given for e in elements(x, depth - 1)]
+    if v.type.size == 1:
+        while isinstance(v.node.op, Reshape):
+            v = v.node.inputs[0]
+        if isinstance(v.node.op, SizeOf):
+            return [v.node.op.dim]
+        if given and v.ndim == 1 and v.node.op is not op:
+            return elements(v, depth - 1)
+        return [p.cast(reshape(v, ()), int64)]
+    return [p.cast(reshape(v[k : k + 1], ()), int64) for k in range(int(v.type.size))]  # type: ignore[arg-type]
 
 
 def _range(v: Value, depth: int) -> _Range:
@@ -120,7 +116,7 @@ def _neg(a: _Range) -> _Range:
 
 
 def _abs(a: _Range) -> _Range:
-    return (a if _never_below(a, 0) else (0, None if None in a else maximum(-a[0], a[1])))  # type: ignore[operator, arg-type]
+    return a if _never_below(a, 0) else (0, None if None in a else maximum(-a[0], a[1]))  # type: ignore[operator, arg-type]
 
 
 def _times(a: _Range, b: _Range) -> _Range:

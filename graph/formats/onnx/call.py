@@ -19,7 +19,7 @@ from ....dtypes import Array, DType, as_dtype
 from ....errors import ModelError
 from ...definition import Graph
 from ...interpret import run
-from ...ir import CALLS, Function, Value, topological
+from ...ir import CALLS, MOST_AXES, Function, Value, topological
 from ...ops.shape import reshape
 from ...ops.sizes import dimension
 from ...ops.source import Constant, constant
@@ -204,9 +204,12 @@ class Call:
         own, if something bounds them. ModelError if nothing does."""
         if not self.told_by_run(k) or self.operand(k).dtype.kind not in "iu":
             return self.dims(k)
-        name = self.operand(k).name
+        name, v = self.operand(k).name, self.value(k)
+        if not isinstance(v.type.size, int) or v.type.size > MOST_AXES:
+            raise ModelError(f'"{name}" is {v.type}, a shape has at most {MOST_AXES} elements')
+        v = reshape(v, (v.type.size,))
         return [self.size(e, f'element {j} of "{name}"') if isinstance(e, Value) else e
-                for j, e in enumerate(elements(self.value(k)))]  # fmt: skip
+                for j, e in enumerate(elements(v))]  # fmt: skip
 
     def size(self, count: Value, what: str) -> DimExpr:
         """A dimension that is `count`, an int64 scalar that a run computes. ModelError, naming it
