@@ -78,7 +78,8 @@ class While(Control):
     def interpret(self, call: Caller, *xs: Array) -> Any:
         again, carry, rest = xs[0], list(xs[1 : 1 + self.carries]), xs[1 + self.carries :]
         rows = [v.type for _, v in self.body.outputs[1 + self.carries :]]
-        stacks = [np.zeros((self.limit, *call.shape(t)), t.dtype.numpy) for t in rows]  # type: ignore[arg-type]
+        shapes: list[Any] = [(self.limit, *call.shape(t)) for t in rows]
+        stacks = [np.zeros(shape, t.dtype.numpy) for shape, t in zip(shapes, rows)]
         turns = 0
         while again and (self.limit is None or turns < self.limit):  # type: ignore[operator]
             again, *made = call(self.body, *carry, *rest)

@@ -8,6 +8,7 @@ bound fails the run, so that nothing depends on sums that overflow.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import reduce
 
 import numpy as np
@@ -17,6 +18,7 @@ from ....dims import bounds as extent
 from ....dtypes import Array, bool_, int64
 from ...ir import Value
 from ...ops import pointwise as p
+from ...ops.base import Op
 from ...ops.division import TruncDivide
 from ...ops.effects import EnsureShape
 from ...ops.indexing import Gather
@@ -151,7 +153,7 @@ def _never_below(a: _Range, least: int) -> bool:
     return low is not None and low >= least
 
 
-_PAIRS = {
+_PAIRS: dict[type[Op], Callable[..., _Range]] = {
     p.Add: _add, p.Sub: lambda a, b: _add(a, _neg(b)), p.Neg: _neg, p.Abs: _abs, p.Mul: _times,
     p.Floordiv: _over, TruncDivide: _over, p.Div: _over, p.Minimum: _lower, p.Maximum: _higher,
 }  # fmt: skip

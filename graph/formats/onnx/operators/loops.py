@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto
 
 _FEW_TURNS = 256  # may be converted one by one
-_ANY_TURNS = 1 << 31  # a trip count as large as this is no limit
+_ANY_TURNS = (1 << 31) - 1  # a trip count as large as this is no limit
 
 
 @converter("Loop", halves=True)
