@@ -36,7 +36,7 @@ _Range = tuple[Dim | None, Dim | None]
 
 def largest(v: Value) -> Dim | None:
     """What no element of `v` exceeds, 0 or more; None if nothing tells. Floats may be fractions."""
-    _, high = _range(v, _DEEPEST)
+    _, high = _range(v, _DEEPEST, {})
     if high is None or (isinstance(high, int) and high >= _LARGEST):
         return None
     return maximum(high, 0)
@@ -64,15 +64,21 @@ def elements(v: Value, depth: int = _DEEPEST) -> list[Dim | Value]:
     return [p.cast(reshape(v[k : k + 1], ()), int64) for k in range(int(v.type.size))]  # type: ignore[arg-type]
 
 
-def _range(v: Value, depth: int) -> _Range:
-    """A range of all elements of `v`."""
+def _range(v: Value, depth: int, known: dict[Value, _Range]) -> _Range:
+    """A range of all elements of `v`. `known`: those that were found before."""
+    if v not in known:
+        known[v] = _found(v, depth, known)
+    return known[v]
+
+
+def _found(v: Value, depth: int, known: dict[Value, _Range]) -> _Range:
     if v.dtype == bool_:
         return 0, 1
     if isinstance(v.node.op, Constant):
         return _of_numbers(v.node.op.data.array)
     if depth == 0:
         return None, None
-    op, given = v.node.op, [_range(x, depth - 1) for x in v.node.inputs]
+    op, given = v.node.op, [_range(x, depth - 1, known) for x in v.node.inputs]
     if isinstance(op, SizeOf):
         return op.dim, op.dim
     if isinstance(op, Nonzero) and v.index == 1:
