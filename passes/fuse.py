@@ -29,12 +29,13 @@ from ..graph.ops.fused import Fused, ReduceBlocks
 from ..graph.ops.pooling import Pooling
 from ..graph.ops.shape import Pad
 from ..graph.ops.source import Input
-from .cost import heavy
+from .cost import depth, heavy
 from .reading import Reading
 from .rows import Decision, RowGroups
 from .special import KERNELS
 
 MOST_STEPS = 64  # nodes in a row, one reading the other, that are written out in one kernel
+_LEVELS = 3  # expressions inside one another that count as one node
 _SMALL = 64  # results of at most so many elements are computed as early as possible
 
 
@@ -65,6 +66,7 @@ class Fuse:
         self.steady = steady
         self.asked = {v for _, v in (*function.outputs, *function.updates)}
         self.steps: dict[Node, int] = {}  # nodes in a row that a node ends, within its group
+        self._levels: dict[Node, int] = {}
 
     def run(self) -> Function:
         rows = RowGroups(self.reading, early_order(self.function), self.steady)
@@ -171,9 +173,9 @@ class Fuse:
 
     def steps_to(self, n: Node, groups: Sequence[Group]) -> int:
         """How many nodes in a row `n` ends, virtual ones too, where `groups` are one kernel. One
-        that chooses among many operands counts several times: its choices are nested."""
+        whose expression is deep counts several times, as does a choice among many operands."""
         most = 0
-        stack = [(v, max(1, len(n.inputs) // 4)) for v in n.inputs]
+        stack = [(v, self.levels(n)) for v in n.inputs]
         while stack:
             v, passed = stack.pop()
             if self.reading.is_virtual(v.node):
@@ -182,6 +184,15 @@ class Fuse:
                 passed += self.steps.get(v.node, 0)
             most = max(most, passed)
         return most
+
+    def levels(self, n: Node) -> int:
+        """What a node adds to a row of them, 1 for those of a few operations."""
+        if n not in self._levels:
+            special = n.op.name in KERNELS or self.reading.stays(n)
+            self._levels[n] = (
+                1 if special else max(1, depth(self.reading.compute(n).value) // _LEVELS)
+            )
+        return self._levels[n]
 
     def producers(self, n: Node) -> list[Value]:
         """Computed values `n` reads, reductions first: joining those saves most."""

@@ -164,11 +164,10 @@ class Places:
             for j in mine:  # those that turns find, or those that they leave
                 found = after[j] is carry
                 self.views[h.writes[j]] = (cell, cell.size if found == cell.reverse else 0)
-        if isinstance(op, Scan):
-            at = op.position(own.counter)
-            for k in range(op.carries, len(outputs)):
-                if h.writes[k] not in self.views:
-                    self.bring(b, outputs[k], (h.writes[k], at * outputs[k].type.nbytes))
+        at = op.position(own.counter) if isinstance(op, Scan) else own.counter
+        for k in range(op.state, len(after)):
+            if h.writes[k] not in self.views:
+                self.bring(b, after[k], (h.writes[k], at * after[k].type.nbytes))
         if op.judging:
             own.condition = Cell(1, 1)
             own.cells.append(own.condition)

@@ -166,10 +166,12 @@ def _fixed(n: Node, op: While, inputs: tuple[Value, ...]) -> Sequence[Value] | N
     flows = [k for k in range(op.carries) if k not in held]
     moved = [*flows, *held, *range(op.carries, len(given))]
     body = replace(op.body, inputs=tuple(given[k] for k in moved),
-                   outputs=(outputs[0], *(outputs[1 + k] for k in flows)))  # fmt: skip
+                   outputs=(outputs[0], *(outputs[1 + k] for k in flows),
+                            *outputs[1 + op.carries :]))  # fmt: skip
     made_op = While(body, len(flows), op.limit)
     made = n.owner.node(made_op, (inputs[0], *(inputs[1 + k] for k in moved))).outputs
-    return [inputs[1 + k] if k in held else made[flows.index(k)] for k in range(op.carries)]
+    last = [inputs[1 + k] if k in held else made[flows.index(k)] for k in range(op.carries)]
+    return [*last, *made[len(flows) :]]
 
 
 def _repeated(v: Value) -> Value | None:

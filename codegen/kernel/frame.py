@@ -17,7 +17,9 @@ values of the program's `reports` as soon as they are there, on the thread that 
 PARALLEL_FOR, USER, THREADS, VARIABLES, CONSTANTS = 8, 16, 24, 32, 40
 PREPARED, ARENA, PROFILE, HOST, ARGUMENTS = 48, 56, 64, 72, 80
 
-TOLD = "size of "  # before a dimension's name: the output that says how large others are
+# before a dimension's name: the output that says how large others are. The tab keeps it apart from
+# outputs that users name, in printable text
+TOLD = "size of\t"
 
 NO_ERROR = (1 << 64) - 1
 INDEX_BITS = 44

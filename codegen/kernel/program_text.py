@@ -5,7 +5,7 @@
       computed turn.0 in 0..=8
       input "x": f32[batch,784]
       output "y0": f32[2,nonzero]
-      told "nonzero": i64[]
+      told "size of\\tnonzero": i64[]
       variable "fc/kernel": f32[784,10] written
       constant 1f0c99a2
       require batch - 4 "slice: an index is out of range" @"net.py":11

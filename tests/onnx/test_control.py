@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import flowmill as fm
@@ -187,11 +188,46 @@ def test_scan_of_batches_with_lengths(back: int) -> None:
         np.testing.assert_array_equal(got["last"][k], sums[-1])
 
 
+def collecting(trip: str, bound: Any = None, before: Any = ()) -> onnx.ModelProto:
+    """A loop that doubles until a sum is large, and collects what it passes and its numbers."""
+    step = body([node("Mul", "v two", "w"), node("ReduceSum", "w", "s", keepdims=0),
+                 node("Less", "s top", "go"), node("Sub", "w x", "out"), node("Reshape", "i one", "at"),
+                 ], "i:i c:? v", "go:? w out at:i")  # fmt: skip
+    weights = {"top": np.float32(99), "two": np.float32(2), "yes": np.True_, "one": np.int64([1])}
+    weights |= {"trip": np.int64(bound)} if isinstance(bound, int) else {}
+    loop = node("Loop", f"{trip} yes x", "last all numbers", body=step)
+    return model([*before, loop], [info("x", "f", [3])], ["last", "all", "numbers"], weights)
+
+
+LIMITED: dict[str, Any] = {
+    "a number": ("trip", 20, []),
+    "a number that is reached": ("trip", 3, []),
+    "a size that a run computes": ("n", None, [
+        node("NonZero", "x", "places"), node("Shape", "places", "n1", start=1, end=2),
+        node("Squeeze", "n1", "n")]),
+    "a number that a run computes": ("n", None, [
+        node("Greater", "x two", "big"), node("Cast", "big", "ones", to=TensorProto.INT64),
+        node("ReduceSum", "ones", "n", keepdims=0)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LIMITED)
+def test_a_loop_that_ends_by_itself_collects(case: str, tmp_path: Path) -> None:
+    """Scan outputs have as many rows as there were turns, of as many as there can be."""
+    made = collecting(*LIMITED[case])
+    feeds = [{"x": np.float32(x)} for x in ([1, 2, 3], [0.01, 0, 5], [0, 40, 3], [7, 8, 9])]
+    graph = agree(made, *feeds)
+    assert While in ops_of(graph) and not isinstance(graph, Template)
+    nothing = fm.Session(graph).run(None, {"x": np.zeros(3, np.float32)})
+    if made.graph.node[0].op_type != "Loop":  # no turn
+        assert nothing["all"].shape == (0, 3) and nothing["numbers"].shape == (0, 1)
+    path = tmp_path / "again.onnx"
+    fm.onnx.save(graph, path)
+    again = fm.Session(fm.onnx.load(path))
+    for each in feeds:
+        same(again.run(None, each).values(), fm.Session(graph).run(None, each).values())
+
+
 def test_what_a_loop_cannot_be_is_said() -> None:
-    step = body([node("Mul", "v v", "w"), node("ReduceSum", "w", "s", keepdims=0),
-                 node("Less", "s top", "go"), node("Identity", "w", "out")],
-                "i:i c:? v", "go:? w out")  # fmt: skip
-    given = raw([node("Loop", "- - x", "y all", body=step)], [info("x", "f", [3])], ["y", "all"],
-                {"top": np.float32(99)})  # fmt: skip
-    with pytest.raises(fm.ModelError, match="length that only a run tells"):
-        fm.onnx.load(given)
+    with pytest.raises(fm.ModelError, match="length that only a run tells, without a bound"):
+        fm.onnx.load(collecting("-").SerializeToString())

@@ -76,11 +76,37 @@ def test_bounds_that_data_decides() -> None:
     same(BOUNDS, "head tail turned top where result", weights, arrays)
 
 
-def test_a_size_without_a_bound_is_refused() -> None:
+COUNTED = [
+    node("Greater", "x limit", "holds"), node("Cast", "holds", "ones", to=7),
+    node("ReduceSum", "ones", "n", keepdims=0), node("Unsqueeze", "n zero", "n1"),
+    node("Add", "n two", "more"), node("Range", "two more step", "up"),
+    node("Neg", "n", "below"), node("Range", "start below back", "down"),
+    node("Cast", "n", "real", to=1), node("Range", "low real fraction", "parts"),
+    node("Concat", "n1 three", "shape", axis=0), node("ConstantOfShape", "shape", "zeros"),
+    node("Unsqueeze", "parts zero", "line"), node("Expand", "row shape", "rows"),
+    node("Concat", "one n1", "times", axis=0), node("Tile", "line times", "tiled"),
+    node("ReduceMax", "x", "peak", keepdims=0), node("Cast", "peak", "whole", to=7),
+    node("Min", "whole five", "few"), node("Max", "few start", "some"),
+    node("Range", "start some step", "clipped"), node("Add", "rows zeros", "both"),
+]  # fmt: skip
+
+
+def test_numbers_that_data_decide_become_sizes_where_they_are_bounded() -> None:
+    weights = {**_ONE, "limit": np.float32(0.3), "back": np.array(-2), "low": np.float32(-1),
+               "fraction": np.float32(0.5), "row": np.arange(3, dtype=np.float32),
+               "one": np.array([1]), "five": np.array(5)}  # fmt: skip
+    arrays = [np.random.default_rng(n).standard_normal(n).astype("f") * 4 for n in (9, 33)]
+    arrays.append(np.full(4, -3, np.float32))
+    outputs = "up down parts zeros rows tiled clipped both"
+    same(COUNTED, outputs, weights, arrays)
+
+
+@pytest.mark.parametrize("last", ["Range", "ConstantOfShape", "Expand", "Tile", "Reshape"])
+def test_a_size_without_a_bound_is_refused(last: str) -> None:
+    operands = {"Range": "start n step", "ConstantOfShape": "n1"}.get(last, "row n1")
     nodes = [node("ReduceSum", "x", "sum", keepdims=0), node("Cast", "sum", "n", to=7),
-             node("Range", "start n step", "y")]  # fmt: skip
-    built = model(nodes, [info("x", "f", [40, 40])], ["y"], _ONE)
-    with pytest.raises(
-        fm.ModelError, match=r'Range.*the elements of "n" must be known while compil'
-    ):
+             node("Unsqueeze", "n zero", "n1"), node(last, operands, "y")]  # fmt: skip
+    weights = {**_ONE, "row": np.zeros(1, np.float32)}
+    built = model(nodes, [info("x", "f", [40, 40])], ["y"], weights)
+    with pytest.raises(fm.ModelError, match=rf"{last}.*nothing bounds it.*Min\(it, the largest"):
         fm.onnx.load(built.SerializeToString())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import flowmill as fm
 import numpy as np
@@ -210,3 +211,20 @@ def test_text_that_lies_about_a_size_is_refused(old: str, new: str, complaint: s
     with pytest.raises(fm.UserError, match=complaint):
         made = parse(text.replace(old, new))
         raise fm.UserError("; ".join(verify(made)))
+
+
+def test_results_called_as_sizes_are_that_come_with_others(tmp_path: Path) -> None:
+    with fm.Graph("few") as graph:
+        x = fm.input("x", ("n",))
+        made = {"places": fm.nonzero(x), "size of nonzero": fm.sum(x), "size_of_nonzero": x + 1.0}
+    fm.export(fm.Module(graph, find=made), tmp_path / "libfew.so")
+    fields = [line.split(";")[0].split()[-1] for line in
+              (tmp_path / "libfew.h").read_text().splitlines() if "size_of_nonzero" in line]  # fmt: skip
+    assert fields == ["*size_of_nonzero", "*size_of_nonzero_2", "*size_of_nonzero_3"]
+    data = np.array([1, 0, 4], np.float32)
+    with fm.load(tmp_path / "libfew.so") as library:
+        found = library.find(x=data)
+    assert list(found) == list(made)
+    np.testing.assert_array_equal(found["places"], [[0, 2]])
+    assert found["size of nonzero"] == 5
+    np.testing.assert_array_equal(found["size_of_nonzero"], data + 1)

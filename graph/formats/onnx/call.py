@@ -19,9 +19,11 @@ from ....dtypes import Array, DType, as_dtype
 from ....errors import ModelError
 from ...definition import Graph
 from ...interpret import run
-from ...ir import CALLS, Function, Value, topological
+from ...ir import CALLS, MOST_AXES, Function, Value, topological
 from ...ops.shape import reshape
+from ...ops.sizes import dimension
 from ...ops.source import Constant, constant
+from .bounding import elements, largest
 from .tensors import array_of
 
 if TYPE_CHECKING:
@@ -196,6 +198,27 @@ class Call:
         if elements is None:
             raise Undetermined(operand)
         return [d if isinstance(d, DimExpr) else int(d) for d in elements.reshape(-1)]
+
+    def sizes(self, k: int) -> list[Dim]:
+        """The elements of operand k as `dims`; those that data decide become dimensions of their
+        own, if something bounds them. ModelError if nothing does."""
+        if not self.told_by_run(k) or self.operand(k).dtype.kind not in "iu":
+            return self.dims(k)
+        name, v = self.operand(k).name, self.value(k)
+        if not isinstance(v.type.size, int) or v.type.size > MOST_AXES:
+            raise ModelError(f'"{name}" is {v.type}, a shape has at most {MOST_AXES} elements')
+        v = reshape(v, (v.type.size,))
+        return [self.size(e, f'element {j} of "{name}"') if isinstance(e, Value) else e
+                for j, e in enumerate(elements(v))]  # fmt: skip
+
+    def size(self, count: Value, what: str) -> DimExpr:
+        """A dimension that is `count`, an int64 scalar that a run computes. ModelError, naming it
+        `what`, if nothing bounds it."""
+        most = largest(count)
+        if most is None:
+            raise ModelError(f"{what} decides a size, data decide it, and nothing bounds it",
+                             "sizes of tensors bound it, or a number: Min(it, the largest)")  # fmt: skip
+        return dimension(count, most, "size")
 
     def ints(self, k: int) -> list[int]:
         """The elements of operand k, a scalar or vector of integers that sizes have no part in."""

@@ -1,7 +1,8 @@
 """Loops over sub-graphs: `Loop` and `Scan`, as loops of the graph language.
 
-A `Loop` that ends when its condition says so is a while loop; one whose number of turns follows
-from sizes, as exporters write loops over a sequence, is a scan. Where the body cannot be converted
+A `Loop` that ends when its condition says so is a while loop, whose scan outputs are collected in as
+many rows as there can be turns; one whose number of turns follows from sizes, as exporters write
+loops over a sequence, is a scan. Where the body cannot be converted
 once for all turns (a carry grows, an element must be known), and there are few, it is converted for
 each turn.
 """
@@ -22,6 +23,7 @@ from ....ops.control import placeholder
 from ....ops.shape import reshape
 from ....ops.source import constant
 from ....rewire import rewire
+from ..bounding import largest
 from ..call import Call, Operand, Undetermined
 from ..counting import turns
 from ..deciding import deciding
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto
 
 _FEW_TURNS = 256  # may be converted one by one
-_ANY_TURNS = 1 << 31  # a trip count as large as this is no limit
+_ANY_TURNS = (1 << 31) - 1  # a trip count as large as this is no limit
 
 
 @converter("Loop", halves=True)
@@ -175,12 +177,14 @@ class _Steps:
             begins, limit = True, 0
         if begins is True and self.goes is not None and not isinstance(limit, Value | None):
             return self._scan(start, limit)
-        if self.scans:
-            self.of.call.refuse("its scan outputs have a length that only a run tells",
-                                "a trip count that is known, or follows from sizes, bounds it")  # fmt: skip
         if self.goes and limit is None:
             self.of.call.refuse("it has neither a trip count nor a condition that changes")
-        return self._while(start, begins, limit), []
+        most = largest(limit) if isinstance(limit, Value) else limit
+        if self.scans and most is None:
+            self.of.call.refuse("its scan outputs have a length that only a run tells, without a "
+                                "bound", "a trip count bounds it that is a number, follows from "
+                                "sizes, or is the Min of anything and one of these")  # fmt: skip
+        return self._while(start, begins, limit, most)
 
     def _made(self, of: Sequence[Value], carry: Sequence[Value]) -> list[Value]:
         found = rewire(of, dict(zip(self.inputs, carry)), self.owner)
@@ -195,19 +199,25 @@ class _Steps:
         last, stacks = CALLS["scan"](step, tuple(start), None, length)
         return list(last[1:]), list(stacks)
 
-    def _while(self, start: Sequence[Value], begins: bool | Value,
-               limit: Dim | Value | None) -> list[Value]:  # fmt: skip
+    def _while(self, start: Sequence[Value], begins: bool | Value, limit: Dim | Value | None,
+               most: Dim | None) -> tuple[list[Value], list[Value]]:  # fmt: skip
+        """`limit`: of the turns; `most`: what it is at most."""
+
         def holds(carry: Sequence[Value]) -> Value:
             return carry[0] & (carry[1] < limit) if isinstance(limit, Value) else carry[0]
 
-        def body(carry: Sequence[Value]) -> tuple[Value, ...]:
-            again, *made = self._made([self.again, *self.carries], carry[1:])
-            return (again, carry[1] + 1, *made)
+        def body(carry: Sequence[Value]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+            again, *made = self._made([self.again, *self.carries, *self.scans], carry[1:])
+            split = len(self.carries)
+            return (again, carry[1] + 1, *made[:split]), tuple(made[split:])
 
         goes = begins if isinstance(begins, Value) else constant(np.True_, owner=self.owner)
-        most = None if isinstance(limit, Value) else limit
-        made = CALLS["while_loop"](holds, body, (goes, *start), most)
-        return list(made[2:])
+        if self.scans:
+            last, stacks = CALLS["__collecting_loop__"](holds, body, (goes, *start), most)
+            return list(last[2:]), list(stacks)
+        turns = None if isinstance(limit, Value) else limit
+        made = CALLS["while_loop"](holds, lambda carry: body(carry)[0], (goes, *start), turns)
+        return list(made[2:]), []
 
 
 def _kept(after: Value, before: Value) -> Value:

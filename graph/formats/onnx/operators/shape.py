@@ -37,13 +37,13 @@ def _constant_of_shape(call: Call) -> Value:
     fill = np.zeros((), np.float32) if fill is None else fill
     if fill.size != 1:
         call.refuse(f'attribute "value" must have one element, it has {fill.size}')
-    return shape.broadcast_to(constant(fill.reshape(()), owner=call.graph), call.dims(0))
+    return shape.broadcast_to(constant(fill.reshape(()), owner=call.graph), call.sizes(0))
 
 
 @converter("Reshape", halves=True)
 def _reshape(call: Call) -> Value:
     x = call.value(0)
-    wanted: list[Dim] = list(call.integers("shape") or ()) if call.version < 5 else call.dims(1)
+    wanted: list[Dim] = list(call.integers("shape") or ()) if call.version < 5 else call.sizes(1)
     if not call.flag("allowzero"):
         if any(d == 0 and k >= x.ndim for k, d in enumerate(wanted)):
             call.refuse(f"shape {wanted} keeps an axis that {x.type} does not have")
@@ -105,7 +105,7 @@ def _concat(call: Call) -> Value:
 @converter("Expand", halves=True)
 def _expand(call: Call) -> Value:
     """Broadcast both ways: the result may be larger than `shape` says."""
-    x, wanted = call.value(0), call.dims(1)
+    x, wanted = call.value(0), call.sizes(1)
     rank = max(x.ndim, len(wanted))
     theirs = [*(1,) * (rank - len(wanted)), *wanted]
     mine = [*(1,) * (rank - x.ndim), *x.shape]
@@ -117,7 +117,7 @@ def _expand(call: Call) -> Value:
 
 @converter("Tile", halves=True)
 def _tile(call: Call) -> Value:
-    x, repeats = call.value(0), call.dims(1)
+    x, repeats = call.value(0), call.sizes(1)
     if len(repeats) != x.ndim:
         call.refuse(f"{len(repeats)} repeats for {x.type}")
     apart = [d for n, s in zip(repeats, x.shape) for d in (1, s)]
@@ -257,6 +257,8 @@ def _range(call: Call) -> Value:
         number = creation.iota((maximum(count, 0),), 0, int64, call.graph) * step
         start = CALLS["size_of"](first, call.graph) if isinstance(first, DimExpr) else first
         return pointwise.cast(number + start, dtype)
+    if any(call.operand(k).array() is None and call.told_by_run(k) for k in range(3)):
+        return _range_at_run(call)
     a, b, c = (call.array(k).reshape(()) for k in range(3))
     if c == 0:
         call.refuse("the step is 0")
@@ -265,6 +267,26 @@ def _range(call: Call) -> Value:
     wide = dtype if dtype.computes else float32
     made = pointwise.cast(number, wide) * constant(c, wide, call.graph)
     return pointwise.cast(made + constant(a, wide, call.graph), dtype)
+
+
+def _range_at_run(call: Call) -> Value:
+    """Numbers up to a limit, from a start, or in steps that data decide."""
+    dtype = call.operand(0).dtype
+    wide = dtype if dtype.computes and dtype.kind in "if" else float32 if dtype.is_float else int64
+    first, last, step = (pointwise.cast(shape.reshape(call.value(k), ()), wide) for k in range(3))
+    known = call.operand(2).array()
+    if known is not None and known.item() == 0:
+        call.refuse("the step is 0")
+    down = known is not None and known.item() < 0
+    span, by = (first - last, -step) if down else (last - first, step)
+    if wide.is_float:
+        count = pointwise.ceil(span / by)
+    else:
+        count = pointwise.floordiv(span + (by - 1), by)
+    whole = pointwise.maximum(pointwise.cast(count, int64), 0)
+    size = call.size(whole, "the number of elements")
+    number = creation.iota((size,), 0, int64, call.graph)
+    return pointwise.cast(pointwise.cast(number, wide) * step + first, dtype)
 
 
 @converter("DepthToSpace", "SpaceToDepth", halves=True)

@@ -31,8 +31,10 @@ def _while(site: Site) -> tuple[Tensor, ...]:
                             dict(zip(op.body.inputs[op.carries :], rest)),
                             [_NUMBER, _GOES_ON])  # fmt: skip
     limit = None if op.limit is None else _scalar(site, op.limit)
-    return site.several("Loop", [t.dtype for t in site.node.types], limit, begins, *carries,
+    made = site.several("Loop", [t.dtype for t in site.node.types], limit, begins, *carries,
                         body=body)  # fmt: skip
+    stacks = zip(made[op.carries :], site.node.types[op.carries :])
+    return (*made[: op.carries], *(_lengthened(site, y, t) for y, t in stacks))
 
 
 @writer("scan")
@@ -58,6 +60,13 @@ def _scan(site: Site) -> tuple[Tensor, ...]:
                         scan_input_directions=down * len(sequences) if op.reverse else None,
                         scan_output_directions=down * (len(dtypes) - op.carries)
                         if op.reverse and len(dtypes) > op.carries else None)  # fmt: skip
+
+
+def _lengthened(site: Site, x: Tensor, to: TensorType) -> Tensor:
+    """x with as many rows as its type has, those behind it being 0."""
+    missing = site.emit("Sub", site.dims(to.shape), site.emit("Shape", x, dtype=int64))
+    pads = site.emit("Concat", site.ints([0] * to.ndim), missing, axis=0)
+    return site.emit("Pad", x, pads, site.constant(0, to.dtype))
 
 
 def _turned(site: Site, x: Tensor) -> Tensor:
