@@ -24,14 +24,15 @@ _LONGEST = 4096  # characters that an expression takes, as far as `manageable` g
 class Atom:
     """What a product multiplies: a symbol, or an operation no polynomial expresses."""
 
-    __slots__ = ("key",)
+    __slots__ = ("_hash", "key")
     key: str  # total order and identity
+    _hash: int
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Atom) and self.key == other.key)
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self._hash
 
 
 class Sym(Atom):
@@ -42,6 +43,7 @@ class Sym(Atom):
     def __init__(self, name: str, lo: int = 0, hi: int | None = None, multiple: int = 1) -> None:
         self.name, self.lo, self.hi, self.multiple = name, lo, hi, multiple
         self.key = f"{name}:{lo}:{hi}:{multiple}"
+        self._hash = hash(self.key)
 
     def __repr__(self) -> str:
         return self.name
@@ -55,6 +57,7 @@ class Op(Atom):
     def __init__(self, kind: str, a: Dim, b: Dim) -> None:
         self.kind, self.a, self.b = kind, a, b
         self.key = f"{kind}({_key(a)},{_key(b)})"
+        self._hash = hash(self.key)
 
 
 class DimExpr:
@@ -138,6 +141,10 @@ def _key(d: Dim) -> str:
 def _make(terms: dict[_Monomial, int]) -> Dim:
     """Normal form: no zero terms, `c*(x//c) + x%c` folded to `x`, terms sorted, ints unwrapped."""
     live = {m: c for m, c in terms.items() if c}
+    if not live:
+        return 0
+    if len(live) == 1:
+        return live[()] if () in live else DimExpr(tuple(live.items()))
     for m, c in live.items():
         if len(m) == 1 and isinstance(m[0], Op) and m[0].kind == "mod":
             whole = m[0]
@@ -145,15 +152,12 @@ def _make(terms: dict[_Monomial, int]) -> Dim:
             if isinstance(whole.b, int) and live.get(partner) == c * whole.b:
                 del live[m], live[partner]
                 return _sum(((_make(live), 1), (whole.a, c)))
-    if not live:
-        return 0
-    if len(live) == 1 and () in live:
-        return live[()]
     return DimExpr(tuple(sorted(live.items(), key=_term_key)))
 
 
 def _term_key(term: tuple[_Monomial, int]) -> tuple[int, str]:
-    return (-len(term[0]), "*".join(a.key for a in term[0]))
+    m = term[0]
+    return (-len(m), m[0].key if len(m) == 1 else "*".join([a.key for a in m]))
 
 
 def _sum(parts: Iterable[tuple[Dim, int]]) -> Dim:
@@ -473,9 +477,34 @@ def rewrite(d: Dim, leaf: Callable[[Sym], Dim]) -> Dim:
 
 def substitute(d: Dim, values: Mapping[Sym, Dim]) -> Dim:
     """`d` with some symbols replaced."""
-    if isinstance(d, int) or not any(s in values for s in free_symbols(d)):
+    if isinstance(d, int) or values.keys().isdisjoint(free_symbols(d)):
         return d
-    return rewrite(d, lambda s: values[s] if s in values else DimExpr((((s,), 1),)))
+    same: dict[_Monomial, int] = {}
+    parts: list[tuple[Dim, int]] = []
+    for m, c in d.terms:
+        left: list[Atom] = []
+        part: Dim = 1
+        for atom in m:
+            if isinstance(atom, Sym):
+                value = values.get(atom)
+                if value is None:
+                    left.append(atom)
+                elif isinstance(value, int):
+                    c *= value
+                else:
+                    part = value * part
+            elif isinstance(atom, Op):
+                a, b = substitute(atom.a, values), substitute(atom.b, values)
+                if a is atom.a and b is atom.b:
+                    left.append(atom)
+                else:
+                    part = FUNCTIONS[atom.kind](a, b) * part
+        rest = tuple(left)
+        if isinstance(part, int):
+            same[rest] = same.get(rest, 0) + c * part
+        else:
+            parts.append((part * DimExpr(((rest, 1),)) if left else part, c))
+    return _sum([(_make(same), 1), *parts]) if parts else _make(same)
 
 
 def evaluate(d: Dim, values: Mapping[str, int]) -> int:

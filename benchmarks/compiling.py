@@ -1,9 +1,9 @@
-"""How long compiling takes: `compiling.py mnist`, `resnet` or `graph`, JSON out.
+"""How long compiling takes: `compiling.py mnist`, `resnet`, `graph` or `onnx PATH`, JSON out.
 
 `mnist` builds the network of `examples/mnist.py` and asks for its training step with a cache
 folder that is empty, then again in a new process: run it twice. `resnet` does so with the
-inference of `examples/open_nsfw.py`, a ResNet-50. `graph` defines and optimises a
-graph of 10,000 nodes. Every figure is from a new process.
+inference of `examples/open_nsfw.py`, a ResNet-50, and `onnx` with a model's file, read, compiled and
+run once. `graph` defines and optimises a graph of 10,000 nodes. Every figure is from a new process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -43,6 +44,31 @@ def resnet() -> dict[str, float]:
     return {"define": defined - start, "compile": time.perf_counter() - defined}
 
 
+def onnx(path: str) -> dict[str, float]:
+    """Seconds that reading a model takes, compiling it, and its first run, weights packed: at two
+    of whatever is dynamic, sixteen along the last axis."""
+    import flowmill as fm
+    import numpy as np
+    import onnx  # noqa: F401 - the time is flowmill's
+
+    start = time.perf_counter()
+    graph = fm.onnx.load(path)
+    loaded = time.perf_counter()
+    feeds = {}
+    for name, value in graph.inputs.items():
+        last = len(value.shape) - 1
+        shape = [d if isinstance(d, int) else 16 if axis == last else 2
+                 for axis, d in enumerate(value.shape)]  # fmt: skip
+        feeds[name] = np.ones(shape, value.dtype.numpy)
+    made = time.perf_counter()
+    session = fm.Session(graph)
+    session.bound(None, feeds)
+    compiled = time.perf_counter()
+    session.run(None, feeds)
+    return {"load": loaded - start, "compile": compiled - made,
+            "first run": time.perf_counter() - compiled}  # fmt: skip
+
+
 def graph(nodes: int = 10_000) -> dict[str, float]:
     """A deep chain of dense layers and activations with side branches, some of it written twice."""
     import flowmill as fm
@@ -71,4 +97,7 @@ def graph(nodes: int = 10_000) -> dict[str, float]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
-    print(json.dumps({"mnist": mnist, "resnet": resnet, "graph": graph}[sys.argv[1]]()))
+    tasks: dict[str, Callable[..., dict[str, float]]] = {
+        "mnist": mnist, "resnet": resnet, "graph": graph, "onnx": onnx,
+    }  # fmt: skip
+    print(json.dumps(tasks[sys.argv[1]](*sys.argv[2:])))

@@ -25,6 +25,8 @@ from job import Case
 from rounds import HERE, Child, environment, measure
 
 AGAINST_PEERS = ("matmul", "conv", "rows", "train", "resnet")
+TRAINED = ("minilm_l3/paraphrase-MiniLM-L3-v2.onnx", "minilm_l6_int8/model.onnx",
+           "open_nsfw/open-nsfw.onnx")  # fmt: skip
 SECONDS = {"matmul": 0.25, "conv": 0.25, "rows": 0.25, "train": 0.5, "resnet": 0.5}
 
 
@@ -120,7 +122,25 @@ class Run:
                 ["ResNet-50 inference, cached", f"{deep[1]['compile']:.3f} s", "0.3 s"],
                 [f"define a graph of {big['nodes']:.0f} nodes", f"{big['define']:.2f} s", "1 s"],
                 ["optimise it", f"{big['optimise']:.2f} s", "10 s"]]  # fmt: skip
-        return report.table(["what", "time", "target"], rows)
+        table = report.table(["what", "time", "target"], rows)
+        return f"{table}\n\n{self.compile_files()}"
+
+    def compile_files(self) -> str:
+        """Compile times of trained models: the target is that of all three figures together."""
+        rows, missing = [], []
+        for file in TRAINED:
+            path = Path(self.options.models) / file
+            if not path.is_file():
+                missing.append(f"`{file}`")
+                continue
+            with tempfile.TemporaryDirectory() as empty:
+                for turn, target in (("cold", "3 s"), ("cached", "0.3 s")):
+                    found = self.script("compiling.py", "onnx", str(path.resolve()), cache=empty)
+                    cells = [f"{x:.3f} s" for x in (*found.values(), sum(found.values()))]
+                    rows.append([file, turn, *cells, target])
+        heads = ["model's file", "cache", "load", "compile", "first run", "together", "target"]
+        notes = [f"Not in the folder of models, so left out: {', '.join(missing)}."] * bool(missing)
+        return "\n\n".join([report.table(heads, rows)] * bool(rows) + notes)
 
     def script(self, name: str, *arguments: str, cache: str | None = None) -> dict[str, Any]:
         """The figures a script prints from a new process."""
@@ -142,7 +162,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6, help="blocks per framework and case")
     parser.add_argument("--only", help="cases whose name holds this text")
     parser.add_argument("--models", default=os.environ.get("FLOWMILL_MODELS", "models"),
-                        help="folder with open_nsfw/open-nsfw.onnx (default: $FLOWMILL_MODELS)")  # fmt: skip
+                        help="folder of trained models (default: $FLOWMILL_MODELS)")  # fmt: skip
     parser.add_argument("--write", type=Path, help="document whose tables are replaced")
     return parser.parse_args(given)
 

@@ -7,6 +7,7 @@ after each object.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from functools import lru_cache
 
 import llvmlite.binding as llvm
@@ -54,6 +55,21 @@ def object_code(text: str, target: Target) -> bytes:
     code = bytes(_machine(target).emit_object(_module(text, target)))
     _own.release()
     return code
+
+
+def object_codes(texts: Iterable[str], target: Target) -> list[bytes]:
+    """The objects of modules. LLVM works on them in a thread, Python's lock released, while whoever
+    writes them is at the next."""
+    several = iter(texts)
+    first, second = next(several), next(several, None)
+    if second is None:  # a thread has memory of its own
+        return [object_code(first, target)]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as worker:
+        waiting = [worker.submit(object_code, text, target) for text in (first, second)]
+        waiting += [worker.submit(object_code, text, target) for text in several]
+    return [w.result() for w in waiting]
 
 
 def assembly(text: str, target: Target) -> str:

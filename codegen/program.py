@@ -1,7 +1,7 @@
 """Programs to LLVM modules: kernels, a function per phase, one per block of a loop or branch, and
 the entries.
 
-In: a `Program`. Out: the text of a module with the entry points
+In: a `Program`. Out: the text of a module, or of several that are linked, with the entry points
 
     i32 @NAME(ptr frame)           a run: 0, or 1 with the error word set
     i32 @NAME_prepare(ptr frame)   the values that depend on variables and constants only
@@ -11,11 +11,13 @@ over the native frame documented in `codegen.kernel.frame`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from .. import config
 from ..dims import Dim, as_sym
 from ..target import Target
 from .clock import counter
-from .emit import emit_kernel
+from .emit import EmittedFunction, emit_kernel
 from .expressions import ZERO_BYTES, ZEROS, Expressions
 from .kernel.frame import (
     ARENA,
@@ -46,29 +48,64 @@ from .kernel.program import (
 from .llvm_text import FunctionText
 
 PARALLEL_TYPE = "void (ptr, ptr, ptr, i32)"
+PART = 400_000  # characters of kernels that make a module of their own: about 0.2 s for LLVM
 MANY_STEPS = 100  # of a program: from then on they are translated quickly, kernels as ever
 
 
 def emit_module(programs: list[Program], target: Target, linkage: str = "") -> str:
     """One LLVM module for programs that share kernels. `linkage`: of the entry points."""
-    parts = [f'target triple = "{target.triple}"',
-             f"{ZEROS} = internal constant [{ZERO_BYTES} x i8] zeroinitializer, align 64"]  # fmt: skip
+    kernels = list(_kernels(programs, target, "internal"))
+    return _module(target, [*kernels, *_entries(programs, target, linkage)])
+
+
+def emit_modules(program: Program, target: Target) -> Iterator[str]:
+    """The modules of a program, each as soon as it is written, for LLVM to work on meanwhile. The
+    last has the entry points."""
+    part: list[EmittedFunction] = []
+    heads: list[str] = []  # of what is in modules before
+    size = 0
+    for made in _kernels([program], target, "hidden"):
+        part.append(made)
+        size += len(made.text)
+        if size > PART:
+            yield _module(target, part)
+            heads += [_declaration(k) for k in part]
+            part, size = [], 0
+    yield _module(target, [*part, *_entries([program], target, "")], heads)
+
+
+def _kernels(programs: list[Program], target: Target, linkage: str) -> Iterator[EmittedFunction]:
+    """The kernels of programs, each once."""
     check_bounds = config.integer("check_bounds") > 0
-    declarations: set[str] = set()
     seen: set[str] = set()
     for p in programs:
         for k in p.kernels:
-            if k.name in seen:
-                continue
-            seen.add(k.name)
-            made = emit_kernel(k, target.attributes + " noinline", check_bounds=check_bounds)
-            declarations |= made.declarations
-            parts.append(made.text)
-    for p in programs:
-        writer = _Entry(p, target, linkage)
-        parts += writer.functions()
-        declarations |= writer.declarations
-    return "\n".join([*parts[:2], *sorted(declarations), *parts[2:]]) + "\n"
+            if k.name not in seen:
+                seen.add(k.name)
+                yield emit_kernel(k, target.attributes + " noinline", linkage, check_bounds)
+
+
+def _entries(programs: list[Program], target: Target, linkage: str) -> list[EmittedFunction]:
+    """The functions of programs themselves."""
+    writers = [_Entry(p, target, linkage) for p in programs]
+    return [EmittedFunction(w.program.name, "\n".join(w.functions()), frozenset(w.declarations))
+            for w in writers]  # fmt: skip
+
+
+def _module(target: Target, functions: list[EmittedFunction], heads: Sequence[str] = ()) -> str:
+    """The text of a module; `heads` declare what is in others."""
+    declarations = frozenset(heads).union(*(f.declarations for f in functions))
+    return "\n".join([
+        f'target triple = "{target.triple}"',
+        f"{ZEROS} = internal constant [{ZERO_BYTES} x i8] zeroinitializer, align 64",
+        *sorted(declarations),
+        *(f.text for f in functions),
+    ]) + "\n"  # fmt: skip
+
+
+def _declaration(kernel: EmittedFunction) -> str:
+    """What another module says of a kernel."""
+    return kernel.text.partition(" {\n")[0].replace("define", "declare", 1)
 
 
 class _Entry:

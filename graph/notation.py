@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .ir import CALLS
-from .ops import activation, elementary, logic, pointwise, reduce, shape
+from .ops import activation, elementary, indexing, logic, pointwise, reduce, shape
 from .ops import softmax as softmaxes
 from .ops.base import Op, make
 from .patterns import Pattern, applied
@@ -55,4 +55,5 @@ sum_, reduce_max, reduce_min = dual(reduce.Sum), dual(reduce.ReduceMax), dual(re
 reshape, transpose, broadcast_to = (
     dual(op, op.name) for op in (shape.Reshape, shape.Transpose, shape.BroadcastTo)
 )
+gather = dual(indexing.Gather)
 slice_, unslice, pad = dual(shape.Slice), dual(shape.Unslice), dual(shape.Pad)

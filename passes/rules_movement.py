@@ -6,9 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import Dim
+from ..dims import Dim, bounds, total
 from ..graph.ir import CALLS, Shape, Value
-from ..graph.notation import broadcast_to, containing, pad, reshape, slice_, transpose, unslice
+from ..graph.notation import (
+    broadcast_to,
+    containing,
+    gather,
+    pad,
+    reshape,
+    slice_,
+    transpose,
+    unslice,
+)
 from ..graph.ops.base import Pointwise
 from ..graph.ops.shape import MOST_JOINED, BroadcastTo, Concat, Reshape
 from ..graph.ops.source import Constant
@@ -17,6 +26,7 @@ from ..graph.patterns import applied, decline, rule, variables
 X, P, Q, S, R, N, M, K, J = variables("x p q s r n m k j")
 A, B, E, F, V = variables("a b e f v")
 Perm = tuple[int, ...]
+_FEW = 32  # operands of what unpacks a table, all counted
 
 
 # --- transpose and reshape ------------------------------------------------------------------------
@@ -133,6 +143,50 @@ def join_of_joined(out: Value) -> Any:
     return (
         None if flat == list(out.node.inputs) else out.node.owner.node(op, tuple(flat)).outputs[0]
     )
+
+
+# --- looking up -----------------------------------------------------------------------------------
+
+
+@rule(gather(X, V, A))
+def gather_of_unpacked(x: Value, v: Value, a: int) -> Any:
+    """A table that constants of fewer bytes stand for (quantised embeddings) is unpacked where it is
+    read: it is never there as a whole."""
+    held = _sources(x)
+    if held is None or not isinstance(x.node.op, Pointwise):
+        return None
+    low, _ = bounds(x.type.nbytes - total(y.type.nbytes for y in held))
+    if low is None or low <= 0:
+        return None
+
+    def taken(y: Value) -> Value:
+        if isinstance(y.node.op, Pointwise):
+            inputs = tuple(taken(z) for z in y.node.inputs)
+            return y.node.owner.node(y.node.op, inputs).outputs[0]
+        made: Value = reshape(y, ()) if y.type.size == 1 else gather(y, v, a)
+        return made
+
+    if any(y.type.size != 1 and (y.ndim != x.ndim or y.shape[a] != x.shape[a]) for y in held):
+        return decline("what the table is made of repeats along the axis that is looked up")
+    return taken(x)
+
+
+def _sources(x: Value) -> set[Value] | None:
+    """The constants that x is computed from element by element, in few steps; None if it depends on
+    others."""
+    found: set[Value] = set()
+    stack = [x]
+    for _ in range(_FEW):
+        if not stack:
+            return found
+        y = stack.pop()
+        if isinstance(y.node.op, Pointwise):
+            stack += y.node.inputs
+        elif isinstance(y.node.op, Constant):
+            found.add(y)
+        else:
+            break
+    return None
 
 
 # --- repeating ------------------------------------------------------------------------------------

@@ -95,18 +95,17 @@ def compiled(
 def store(name: str, made: Compiled, target: Target) -> cache.Entry:
     """Generates code for what was compiled, links it and keeps it in the cache under `name`."""
     from ..codegen.elf import link_shared
-    from ..codegen.objects import object_code
-    from ..codegen.program import emit_module
+    from ..codegen.objects import object_codes
+    from ..codegen.program import emit_module, emit_modules
     from .reproducer import reported
     from .trace import tracer
 
     program = made.program
     try:
-        text = emit_module([program], target)
         watch = tracer(program.name)
         if watch:
-            watch("llvm", (text, target))
-        code = object_code(text, target)
+            watch("llvm", (emit_module([program], target), target))
+        code = object_codes(emit_modules(program, target), target)
         library = link_shared(code, soname=f"lib{program.name}.so",
                               exports=native.exports_of([program.name]))  # fmt: skip
     except UserError:
