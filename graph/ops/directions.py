@@ -201,8 +201,8 @@ def dynamic_quantize_lstm(
         if weights.ndim != 3:
             raise ShapeError(f"dynamic_quantize_lstm: weights {weights.type} do not have the axes "
                              "directions, features and gates")  # fmt: skip
-    turned = [CALLS["transpose"](weights, (0, 2, 1)) for weights in given]
-    net = _Network("dynamic_quantize_lstm", Lstm, v, *turned, b, [initial_h, initial_c], lengths,
+    w_turned, r_turned = (CALLS["transpose"](weights, (0, 2, 1)) for weights in given)
+    net = _Network("dynamic_quantize_lstm", Lstm, v, w_turned, r_turned, b, [initial_h, initial_c], lengths,
                    direction, False, clip)  # fmt: skip
     columns = 4 * net.units
     if any(weights.shape[2] != columns for weights in given):

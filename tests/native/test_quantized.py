@@ -216,8 +216,8 @@ def test_quantised_lstm(columns):
     x[end:] *= 100
     h, c = RNG.uniform(-1, 1, (2, 2, batch, units)).astype(np.float32)
     b, p = (RNG.uniform(-1, 1, (2, n * units)).astype(np.float32) for n in (8, 3))
-    given = {"x": x, "w": w, "r": r, "b": b, "n": np.full(batch, end, "i4"), "h": h, "c": c, "p": p, "ws": scales[0],
-             "wz": zeros[0], "rs": scales[1], "rz": zeros[1]}  # fmt: skip
+    given = {"x": x, "w": w, "r": r, "b": b, "n": np.full(batch, end, "i4"), "h": h, "c": c, "p": p,
+             "ws": scales[0], "wz": zeros[0], "rs": scales[1], "rz": zeros[1]}  # fmt: skip
     node = helper.make_node("DynamicQuantizeLSTM", list(given), ["y", "last", "cell"],
                             domain="com.microsoft", direction="bidirectional",
                             hidden_size=units)  # fmt: skip
