@@ -72,7 +72,7 @@ _NAMES = {
     "graph.ops.lp_pool": "global_lp_pool lp_pool",
     "graph.ops.resize": "resize",
     "graph.ops.attention": "attention rotary_embedding",
-    "graph.ops.directions": "gru lstm rnn",
+    "graph.ops.directions": "dynamic_quantize_lstm gru lstm rnn",
     "graph.ops.deformable": "deform_conv",
     "graph.ops.roi": "max_roi_pool roi_align",
     "graph.ops.grid": "affine_grid grid_sample",

@@ -105,7 +105,12 @@ from .graph.ops.creation import (
 )
 from .graph.ops.cumulative import cumprod as cumprod, cumsum as cumsum
 from .graph.ops.deformable import deform_conv as deform_conv
-from .graph.ops.directions import gru as gru, lstm as lstm, rnn as rnn
+from .graph.ops.directions import (
+    dynamic_quantize_lstm as dynamic_quantize_lstm,
+    gru as gru,
+    lstm as lstm,
+    rnn as rnn,
+)
 from .graph.ops.division import (
     bitcast as bitcast,
     fmod as fmod,

@@ -23,7 +23,7 @@ from ..ops.base import as_value
 from ..ops.creation import full
 from ..ops.linalg import matmul
 from ..ops.recurrent import scan
-from ..ops.rnn import along_gru, along_lstm, projected
+from ..ops.rnn import along_gru, along_lstm, projected, recurrence
 from ..ops.shape import concat, transpose
 from ..ops.windows import per_axis
 from .activation import ActivationLike
@@ -240,7 +240,7 @@ class LSTM(_Gated):
         weights = self.weights
         steps = projected(x, weights["kernel"].T, weights.get("bias"))
         return along_lstm(
-            steps, weights["recurrent_kernel"].T, first, self.recurrent_activation,
+            steps, recurrence(weights["recurrent_kernel"].T), first, self.recurrent_activation,
             self.activation, self.activation, order="ifco", lengths=lengths,
             reverse=self.go_backwards,
         )  # fmt: skip

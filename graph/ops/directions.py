@@ -12,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ... import algorithm as alg
+from ...dtypes import int64
 from ...errors import ConfigError, ShapeError
 from ..ir import CALLS, Value
 from .base import as_value, graph_function, promoted
-from .rnn import Gru, Lstm, Recurrent, Rnn, Spec, specs
+from .integer_products import matmul_integer
+from .quantized import dynamic_quantize_linear
+from .rnn import Function, Gru, Lstm, Recurrent, Rnn, Spec, activation, along_lstm, specs
 
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
@@ -63,6 +67,14 @@ class _Network:
                              f"the batch and units of {self.x.type} and {self.r.type}")  # fmt: skip
         return v  # type: ignore[no-any-return]
 
+    def peepholes(self, given: Any) -> Value:
+        """The weights [directions, 3 * units] with which cells act on gates."""
+        v = CALLS["cast"](as_value(given, self.x), self.x.dtype)
+        if v.shape != (self.count, 3 * self.units):
+            raise ShapeError(f"{self.what}: peepholes {v.type} are not three numbers for each unit "
+                             "of every direction")  # fmt: skip
+        return v  # type: ignore[no-any-return]
+
     def biases(self, k: int) -> list[Value]:
         """The biases of direction k as the op wants them: of x and of h, or their sum."""
         size = self.op.gates * self.units
@@ -84,6 +96,10 @@ class _Network:
                         *(s[k] for s in self.initial), *(m[k] for m in more)]  # fmt: skip
             operands += [] if self.lengths is None else [self.lengths]
             made.append(self.x.node.owner.node(op, tuple(operands)).outputs)
+        return self.stacked(made)
+
+    def stacked(self, made: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
+        """The results of all directions as one, in the order of axes that is wanted."""
         stack, transpose = CALLS["stack"], CALLS["transpose"]
         every = stack([m[0] for m in made], 1)  # [time, directions, batch, units]
         last = [stack([m[k] for m in made], 0) for k in range(1, len(made[0]))]
@@ -155,13 +171,75 @@ def lstm(
     """
     net = _Network("lstm", Lstm, x, w, r, b, [initial_h, initial_c], lengths, direction,
                    batch_first, clip)  # fmt: skip
-    more: list[Value] = []
-    if peepholes is not None:
-        given = CALLS["cast"](as_value(peepholes, net.x), net.x.dtype)
-        if given.shape != (net.count, 3 * net.units):
-            raise ShapeError(f"lstm: peepholes {given.type} are not three numbers for each unit of "
-                             "every direction")  # fmt: skip
-        more = [given]
+    more = [] if peepholes is None else [net.peepholes(peepholes)]
     functions = net.functions(activations, ("Sigmoid", "Tanh", "Tanh"), alpha, beta)
     made = net.run(functions, more, has_peepholes=bool(more), coupled=bool(coupled))
     return made[0], made[1], made[2]
+
+
+@graph_function("dynamic_quantize_lstm")
+def dynamic_quantize_lstm(
+    x: Any, w: Any, r: Any, w_scale: Any, w_zero_point: Any, r_scale: Any, r_zero_point: Any,
+    b: Any = None, initial_h: Any = None, initial_c: Any = None, lengths: Any = None,
+    peepholes: Any = None, direction: str = "forward", activations: Sequence[str] | None = None,
+    alpha: Sequence[float] | None = None, beta: Sequence[float] | None = None,
+    clip: float | None = None, coupled: bool = False,
+) -> tuple[Value, Value, Value]:  # fmt: skip
+    """`lstm` with weights of 8 bits, multiplied in integers: the whole of x, and the h of all the
+    batch at each step, are quantised with `dynamic_quantize_linear` first. So what a sequence gives
+    depends on those beside it.
+
+    Weights are w [directions, features, 4 * units] and r [directions, units, 4 * units]; scales
+    and zero points are a number for each direction [directions], or for each of its columns
+    [directions, 4 * units]. The rest is as for `lstm`. The operator com.microsoft's
+    DynamicQuantizeLSTM means this; onnxruntime shares a batch among threads, and then quantises h
+    by parts of it, and takes the h of sequences that have ended for 0.
+    """
+    v = as_value(x)
+    given = [as_value(k, v) for k in (w, r)]
+    for weights in given:
+        if weights.ndim != 3:
+            raise ShapeError(f"dynamic_quantize_lstm: weights {weights.type} do not have the axes "
+                             "directions, features and gates")  # fmt: skip
+    w_turned, r_turned = (CALLS["transpose"](weights, (0, 2, 1)) for weights in given)
+    net = _Network("dynamic_quantize_lstm", Lstm, v, w_turned, r_turned, b, [initial_h, initial_c], lengths,
+                   direction, False, clip)  # fmt: skip
+    columns = 4 * net.units
+    if any(weights.shape[2] != columns for weights in given):
+        raise ShapeError(f"dynamic_quantize_lstm: {given[0].type} and {given[1].type} are not "
+                         "weights of four gates of the same units")  # fmt: skip
+    pairs = (w_scale, w_zero_point), (r_scale, r_zero_point)
+    steps = [[as_value(p, v) for p in pair] for pair in pairs]
+    for p in (p for pair in steps for p in pair):
+        if p.shape not in ((net.count,), (net.count, columns)):
+            raise ShapeError(f"dynamic_quantize_lstm: {p.type} is not a number for each of "
+                             f"{net.count} directions, or for each of its columns")  # fmt: skip
+    if net.lengths is not None:  # what no sequence reaches shall not count: 0 is in any range
+        beyond = CALLS["iota"]((v.shape[0], 1, 1), 0, owner=v.node.owner)
+        reached = beyond < CALLS["cast"](CALLS["reduce_max"](net.lengths), int64)
+        net.x = alg.where(reached, net.x, 0.0)
+    look = None if peepholes is None else net.peepholes(peepholes)
+    functions = net.functions(activations, ("Sigmoid", "Tanh", "Tanh"), alpha, beta)
+    made = []
+    for k, backwards in enumerate(net.backwards):
+        of_x, of_h = (_quantized_product(weights[k], scale[k], zero[k])
+                      for weights, (scale, zero) in zip(given, steps))  # fmt: skip
+        f, g, h = (activation(spec) for spec in functions[3 * k : 3 * k + 3])
+        made.append(along_lstm(
+            of_x(net.x) + net.biases(k)[0], of_h, tuple(s[k] for s in net.initial), f, g, h,
+            None if look is None else look[k], coupled=coupled, clip=net.clip, lengths=net.lengths,
+            reverse=backwards,
+        ))  # fmt: skip
+    every, last, cell = net.stacked(made)
+    return every, last, cell
+
+
+def _quantized_product(w: Value, scale: Value, zero_point: Value) -> Function:
+    """x -> x @ ((w - zero_point) * scale), x being quantised as a whole."""
+
+    def product(x: Value) -> Value:
+        q, step, zero = dynamic_quantize_linear(x)
+        sums = CALLS["cast"](matmul_integer(q, w, zero, zero_point), x.dtype)
+        return sums * (step * scale)  # type: ignore[no-any-return]
+
+    return product

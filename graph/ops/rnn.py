@@ -100,6 +100,12 @@ def projected(x: Value, w: Value, bias: Value | None) -> Value:
     return out if bias is None else out + bias
 
 
+def recurrence(r: Value) -> Function:
+    """What a state h [batch, units] adds to the gates with weights r [gates * units, units]."""
+    back = CALLS["transpose"](r, (1, 0))
+    return lambda h: CALLS["matmul"](h, back)
+
+
 def clipped(x: Value, clip: float | None) -> Value:
     """x between -clip and clip; None: as it is."""
     return x if clip is None else alg.minimum(alg.maximum(x, -clip), clip)
@@ -142,10 +148,10 @@ def along_rnn(
     lengths: Value | None = None, reverse: bool = False,
 ) -> tuple[Value, ...]:  # fmt: skip
     """h = f(x + h @ r.T) for a projected sequence x [time, batch, units]."""
-    back = CALLS["transpose"](r, (1, 0))
+    below = recurrence(r)
 
     def step(states: tuple[Value, ...], element: Value) -> tuple[Value, ...]:
-        return (f(clipped(element + CALLS["matmul"](states[0], back), clip)),)
+        return (f(clipped(element + below(states[0]), clip)),)
 
     return _loop(step, first, x, lengths, reverse)
 
@@ -185,19 +191,19 @@ def along_gru(
 
 
 def along_lstm(
-    x: Value, r: Value, first: tuple[Value, ...], f: Function, g: Function, h: Function,
+    x: Value, below: Function, first: tuple[Value, ...], f: Function, g: Function, h: Function,
     peepholes: Value | None = None, order: str = "iofc", coupled: bool = False,
     clip: float | None = None, lengths: Value | None = None, reverse: bool = False,
 ) -> tuple[Value, ...]:  # fmt: skip
     """c = forget * c + input * g(...), h = output * h(c), the gates being f(...) each and standing
-    in `order`. `peepholes` [3 * units] for input, output and forget gate multiply the cell; with
-    `coupled` gates the forget gate is 1 - the input gate."""
-    back = CALLS["transpose"](r, (1, 0))
+    in `order`. To them a projected sequence x adds, and `below` of h (see `recurrence`).
+    `peepholes` [3 * units] for input, output and forget gate multiply the cell; with `coupled`
+    gates the forget gate is 1 - the input gate."""
     look = None if peepholes is None else _parts(peepholes, "iof")
 
     def step(states: tuple[Value, ...], element: Value) -> tuple[Value, ...]:
-        below, cell = states
-        gates = _parts(element + CALLS["matmul"](below, back), order)
+        state, cell = states
+        gates = _parts(element + below(state), order)
 
         def gate(name: str, seen: Value) -> Value:
             total = gates[name] if look is None else gates[name] + look[name] * seen
@@ -393,7 +399,7 @@ class Lstm(Recurrent):
     def expand(self, *xs: Value) -> Any:
         w, r, (b,), first, lengths = self.split(xs)
         f, g, h = self.calls()
-        return along_lstm(projected(xs[0], w, b), r, first, f, g, h,
+        return along_lstm(projected(xs[0], w, b), recurrence(r), first, f, g, h,
                           xs[6] if self.has_peepholes else None, coupled=self.coupled,
                           clip=self.clip, lengths=lengths, reverse=self.reverse)  # fmt: skip
 

@@ -175,6 +175,70 @@ def test_quantised_products():
     np.testing.assert_array_equal(made, np.clip(np.rint(scaled) - 3, -128, 127))
 
 
+def quantized(x):
+    """A tensor as steps from its zero point, and the size of a step, as DynamicQuantizeLinear says."""
+    x = x.astype(np.float32)
+    low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
+    step = (high - low) / np.float32(255)
+    zero = np.rint(-low / step)
+    return np.clip(np.rint(x / step) + zero, 0, 255).astype(np.float64) - zero, np.float64(step)
+
+
+def one_direction(x, w, r, bias, peepholes, h, c):
+    """All states h of an LSTM, and the last cell; w and r are steps from their zero points, and
+    the sizes of these."""
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    q, step = quantized(x)
+    every, of_x = [], q @ w[0] * (step * w[1])
+    for t in range(len(x)):
+        q, step = quantized(h)
+        gates = of_x[t] + q @ r[0] * (step * r[1]) + bias
+        i, o, f, g = np.split(gates, 4, -1)
+        pi, po, pf = np.split(peepholes, 3)
+        c = sigmoid(f + pf * c) * c + sigmoid(i + pi * c) * np.tanh(g)
+        h = sigmoid(o + po * c) * np.tanh(c)
+        every.append(h)
+    return np.stack(every), c
+
+
+@pytest.mark.parametrize("columns", (False, True))
+def test_quantised_lstm(columns):
+    """com.microsoft's DynamicQuantizeLSTM, in both directions: with a scale for all columns and
+    unsigned weights, or scales for each and signed ones. What lies beyond the ends of all sequences
+    does not widen the range that is quantised."""
+    units, features, batch, time, end = 5, 3, 2, 6, 4
+    dtype = "int8" if columns else "uint8"
+    w, r = drawn(dtype, 2, features, 4 * units), drawn(dtype, 2, units, 4 * units)
+    shape = (2, 4 * units) if columns else (2,)
+    scales = [RNG.uniform(0.003, 0.006, shape).astype(np.float32) for _ in "wr"]
+    zeros = [np.full(shape, 0 if columns else z, dtype) for z in (100, 140)]
+    x = RNG.uniform(-1, 2, (time, batch, features)).astype(np.float32)
+    x[end:] *= 100
+    h, c = RNG.uniform(-1, 1, (2, 2, batch, units)).astype(np.float32)
+    b, p = (RNG.uniform(-1, 1, (2, n * units)).astype(np.float32) for n in (8, 3))
+    given = {"x": x, "w": w, "r": r, "b": b, "n": np.full(batch, end, "i4"), "h": h, "c": c, "p": p,
+             "ws": scales[0], "wz": zeros[0], "rs": scales[1], "rz": zeros[1]}  # fmt: skip
+    node = helper.make_node("DynamicQuantizeLSTM", list(given), ["y", "last", "cell"],
+                            domain="com.microsoft", direction="bidirectional",
+                            hidden_size=units)  # fmt: skip
+    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+             for n, a in given.items()]  # fmt: skip
+    outs = [helper.make_tensor_value_info(n, 1, None) for n in node.output]
+    domains = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph([node], "lstm", infos, outs), opset_imports=domains,
+                              ir_version=10)  # fmt: skip
+    made = fm.Session(fm.onnx.load(model.SerializeToString())).run(None, given)
+    assert not made["y"][end:].any()
+    for k, way in enumerate((1, -1)):
+        weights = [(m[k].astype(np.float64) - zeros[j][k], scales[j][k].astype(np.float64))
+                   for j, m in enumerate((w, r))]  # fmt: skip
+        bias = b[k, : 4 * units] + b[k, 4 * units :]
+        every, cell = one_direction(x[:end][::way], *weights, bias, p[k], h[k], c[k])
+        np.testing.assert_allclose(made["y"][:end, k], every[::way], atol=2e-6)
+        np.testing.assert_allclose(made["last"][k], every[-1], atol=2e-6)
+        np.testing.assert_allclose(made["cell"][k], cell, atol=2e-6)
+
+
 def test_errors():
     with fm.Graph():
         q, x = fm.input("q", (3, 4), "int8"), fm.input("x", (3, 4))
@@ -188,3 +252,10 @@ def test_errors():
             fm.dequantize_linear(q, np.ones((3, 3), np.float32), axis=1, block=2)
         with pytest.raises(DTypeError, match="quantised to int8, uint8, int16, uint16"):
             fm.quantize_linear(x, np.float32(1), np.int64(0))
+        sequence = fm.input("s", (4, 2, 3))
+        w, r = np.zeros((1, 3, 8), "i1"), np.zeros((1, 2, 8), "i1")
+        step, zero = np.ones(1, np.float32), np.zeros(1, np.int8)
+        with pytest.raises(ShapeError, match="are not weights of four gates"):
+            fm.dynamic_quantize_lstm(sequence, w[..., 1:], r, step, zero, step, zero)
+        with pytest.raises(ShapeError, match="is not a number for each of 1 directions"):
+            fm.dynamic_quantize_lstm(sequence, w, r, step, zero, np.ones((1, 3), "f4"), zero)

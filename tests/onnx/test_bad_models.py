@@ -95,7 +95,28 @@ def test_types() -> None:
     refused(changed(sequence, [node("Neg", "x", "y")], IN, OUT), '"x" is a sequence')
     refused(raw([node("Not", "x", "y", "no")], IN, OUT), 'Not "no"', "not defined for float32")
     refused(raw([node("Transpose", "x", "y", perm=1.5)], IN, OUT), "must be INTS")
-    refused(raw([node("Neg", "", "y")], IN, OUT), "operand 0 is missing")
+
+
+def test_operands_that_do_not_fit() -> None:
+    """The reason is the model's, not what went wrong inside."""
+    refused(raw([node("Neg", "", "y")], IN, OUT), "it has 0 operands, the operator takes 1")
+    refused(raw([node("Cast", "x x", "y", to=1)], IN, OUT), "has 2 operands, the operator takes 1")
+    refused(raw([helper.make_node("Concat", [], ["y"], axis=0)], IN, OUT), "takes at least 1")
+    refused(raw([helper.make_node("Clip", ["x"] * 4, ["y"])], IN, OUT), "takes 1 to 3")
+    refused(raw([helper.make_node("Clip", ["", "x"], ["y"])], IN, OUT), "operand 0 is missing")
+    one, two = np.int64(1), np.ones(2, np.int64)
+    number = {"a": np.float32(0), "b": np.float32("nan"), "c": np.float32(1)}
+    ranged = [node("Range", "a b c", "y")]
+    refused(raw(ranged, [], OUT, number), "from 0.0 to nan in steps of 1.0 there is no number")
+    refused(raw(ranged, [], OUT, {"a": two, "b": one, "c": one}), '"a" must have one element')
+    sides = {"a": np.ones((), np.int64), "b": two}
+    refused(raw([node("Concat", "a b", "y", axis=0)], [], OUT, sides), "axis 0 does not exist")
+    scales = {"s": np.ones((2, 2), np.float32)}
+    refused(raw([helper.make_node("Resize", ["x", "", "s"], ["y"])], IN, OUT, scales),
+            '"s" must be a vector')  # fmt: skip
+    parts = [f"y{k}" for k in range(1500)]
+    refused(raw([helper.make_node("Split", ["x", "n"], parts, axis=0)], [info("x", "f", [1500])],
+                parts, {"n": np.ones(1500, np.int64)}), '"n" has 1,500 elements', "at most 1,024")  # fmt: skip
 
 
 def test_depth_and_length() -> None:

@@ -285,6 +285,8 @@ def _product(call: Call, x: Array, *axes: Array) -> Array | None:
 
 @solver("Range")
 def _range(call: Call, start: Array, stop: Array, step: Array) -> Array | None:
+    if any(x.size != 1 for x in (start, stop, step)):
+        return None
     first, last, by = (x.reshape(-1)[0] for x in (start, stop, step))
     if not all(isinstance(d, int) for d in (first, last, by)) or by == 0:
         return None

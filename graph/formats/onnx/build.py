@@ -24,7 +24,7 @@ from ...ops.source import constant
 from ...tokens import RESERVED
 from .call import FEW, Call, Operand, Undetermined
 from .deciding import Place, deciding
-from .functions import bindings, expanded, resolved, schema_of
+from .functions import bindings, check_operands, expanded, resolved, schema_of
 from .registry import SHAPE_SOLVERS, SOLVERS, Result, find
 from .tensors import DataFiles, array_of, dense, dtype_of
 
@@ -338,6 +338,7 @@ class Builder:
         call = Call(node, self.graph, version, operands, attributes,
                     lambda body, given=(): self.inline(body, given, scope, versions),
                     self.attempt)  # fmt: skip
+        check_operands(node, version)
         solved = None if domain else self._solved(call)
         if solved is not None:
             return solved
@@ -380,7 +381,10 @@ class Builder:
             elements = [x.elements() for x in given]
             if any(e is None for e in elements):
                 return None
-            made = SOLVERS[name](call, *elements)
+            try:
+                made = SOLVERS[name](call, *elements)
+            except (ValueError, IndexError):  # they do not fit: the converter says how
+                return None
             dtype = next((x.dtype for x in given if x.dtype != bool_), bool_)
             if name == "Cast":
                 dtype = call.dtype("to")

@@ -196,6 +196,10 @@ class Call:
             raise ModelError(f'operand "{operand.name}" must hold integers, it is {operand.dtype}')
         elements = operand.elements()
         if elements is None:
+            size = operand.value.type.size
+            if isinstance(size, int) and size > FEW:
+                raise ModelError(f'operand "{operand.name}" has {size:,} elements: sizes and axes '
+                                 f"are read from tensors of at most {FEW:,}")  # fmt: skip
             raise Undetermined(operand)
         return [d if isinstance(d, DimExpr) else int(d) for d in elements.reshape(-1)]
 
@@ -234,6 +238,22 @@ class Call:
         if found is None:
             raise Undetermined(operand)
         return found
+
+    def numbers_of(self, k: int) -> list[float]:
+        """The elements of operand k, a vector. ModelError if it has other axes."""
+        found = self.array(k)
+        if found.ndim != 1:
+            raise ModelError(f'operand "{self.operand(k).name}" must be a vector, it has '
+                             f"{found.ndim} axes")  # fmt: skip
+        return [float(x) for x in found]
+
+    def single(self, k: int) -> Any:
+        """The one element of operand k, a NumPy scalar. ModelError if it has none or several."""
+        found = self.array(k)
+        if found.size != 1:
+            raise ModelError(f'operand "{self.operand(k).name}" must have one element, it has '
+                             f"{found.size}")  # fmt: skip
+        return found.reshape(-1)[0]
 
     def told_by_run(self, k: int) -> bool:
         """Whether the elements of operand k follow from data: not from small inputs, for whose

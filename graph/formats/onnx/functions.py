@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ....dims import DimExpr
+from ....errors import ModelError
 from ...ir import TensorType
 from .tensors import code_of
 
@@ -26,6 +27,17 @@ def schema_of(node: NodeProto, version: int) -> Any:
         return defs.get_schema(node.op_type, version, domain)
     except defs.SchemaError:
         return None
+
+
+def check_operands(node: NodeProto, version: int) -> None:
+    """ModelError if ONNX knows the operator, and it takes another number of operands."""
+    schema = schema_of(node, version)
+    given = len(node.input)
+    if schema is None or schema.min_input <= given <= schema.max_input:
+        return
+    few, many = schema.min_input, schema.max_input
+    takes = f"{few}" if few == many else f"{few} to {many}" if given > many else f"at least {few}"
+    raise ModelError(f"it has {given} operands, the operator takes {takes}")
 
 
 def expanded(node: NodeProto, attributes: Mapping[str, AttributeProto], version: int,

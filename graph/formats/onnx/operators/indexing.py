@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ....ir import Value
 from ....ops import indexing, pointwise, shape
 from ....ops.base import normal_axis
@@ -18,7 +20,10 @@ def _gather(call: Call) -> Value:
 def _one_hot(call: Call) -> Value:
     """Negative indices count from the end; those out of range give no hot element."""
     indices, values = call.value(0), call.value(2)
-    depth = call.ints(1)[0] if call.operand(1).dtype.is_integer else int(call.array(1).item())
+    size = call.single(1)
+    if not np.isfinite(size):
+        call.refuse(f"the depth is {size}")
+    depth = int(size)
     axis = normal_axis(call.integer("axis", -1), indices.ndim + 1)
     at = pointwise.cast(indices, "int64")
     at = pointwise.where(at < 0, at + depth, at)

@@ -28,7 +28,7 @@ def _trilu(call: Call) -> Value:
     k: int | Value = 0
     if call.has(1):
         known = call.operand(1).array()
-        k = call.value(1) if known is None else int(known.item())
+        k = call.value(1) if known is None else int(call.single(1))
     return triu(x, k) if call.flag("upper", True) else tril(x, k)
 
 

@@ -58,9 +58,9 @@ def _dropout(call: Call) -> tuple[Value | None, ...]:
     """Nothing happens but in training, which is asked for since opset 12."""
     x = call.value(0)
     all_kept = full(x.shape, True, bool_, x.node.owner) if call.wants(1) else None
-    if call.version < 12 or not call.has(2) or not bool(call.array(2).item()):
+    if call.version < 12 or not call.has(2) or not bool(call.single(2)):
         return x, all_kept
-    rate = float(call.array(1).item()) if call.has(1) else 0.5
+    rate = float(call.single(1)) if call.has(1) else 0.5
     if rate == 0:
         return x, all_kept
     shape = [d for d in x.shape if isinstance(d, int)]

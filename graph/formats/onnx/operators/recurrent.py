@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....ir import Value
-from ....ops import pointwise
-from ....ops.directions import gru, lstm, rnn
-from ....ops.shape import reshape, transpose
+from ....ops.directions import dynamic_quantize_lstm, gru, lstm, rnn
 from ..call import Call
 from ..registry import converter
 
@@ -41,18 +39,12 @@ def _lstm(call: Call) -> tuple[Value | None, ...]:
 
 
 @converter("DynamicQuantizeLSTM", domain="com.microsoft")
-def _quantised_lstm(call: Call) -> tuple[Value | None, ...]:
-    """With its weights as floats; onnxruntime rounds what they are multiplied by to 8 bits as well,
-    anew at each step."""
-    options = {**_options(call), "w": _weights(call, 1, 8), "r": _weights(call, 2, 10)}
-    return lstm(**options, initial_c=call.optional(6), peepholes=call.optional(7),
-                coupled=call.flag("input_forget"))  # fmt: skip
-
-
-def _weights(call: Call, k: int, scale: int) -> Value:
-    """Quantised weights [directions, in, gates] as floats [directions, gates, in]. Scale and zero
-    point differ from direction to direction, and maybe from gate to gate."""
-    w = call.value(k)
-    s, z = (reshape(p, (p.shape[0], 1, -1)) for p in (call.value(scale), call.value(scale + 1)))
-    steps = pointwise.cast(w, "int32") - pointwise.cast(z, "int32")
-    return transpose(pointwise.cast(steps, "float32") * s, (0, 2, 1))
+def _quantized_lstm(call: Call) -> tuple[Value | None, ...]:
+    options = _options(call)
+    del options["batch_first"]
+    names = "w_scale", "w_zero_point", "r_scale", "r_zero_point"
+    options.update(zip(names, (call.value(k) for k in range(8, 12))))
+    return dynamic_quantize_lstm(
+        **options, initial_c=call.optional(6), peepholes=call.optional(7),
+        coupled=call.flag("input_forget"),
+    )  # fmt: skip

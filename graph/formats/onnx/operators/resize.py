@@ -31,11 +31,11 @@ def _resize(call: Call) -> Value:
     if options["coordinates"] == "tf_crop_and_resize":
         given = call.operand(1)
         known = given.array()
-        options["roi"] = given.value if known is None else [float(r) for r in known]
+        options["roi"] = given.value if known is None else call.numbers_of(1)
     if call.has(3):
         options["sizes"] = call.dims(3)
     else:
-        options["scales"] = _scales(call, 2)
+        options["scales"] = call.numbers_of(2)
     return _resized(x, options)
 
 
@@ -43,7 +43,7 @@ def _resize(call: Call) -> Value:
 @converter("Upsample", since=9)
 def _by_scales(call: Call) -> Value:
     x = call.value(0)
-    return _resized(x, {"scales": _scales(call, 1), "mode": call.text("mode", "nearest"),
+    return _resized(x, {"scales": call.numbers_of(1), "mode": call.text("mode", "nearest"),
                         **_NEAREST_FLOOR})  # fmt: skip
 
 
@@ -54,10 +54,6 @@ def _by_attribute(call: Call) -> Value:
         call.refuse('attribute "scales" is missing')
     return _resized(call.value(0), {"scales": scales, "mode": call.text("mode", "nearest"),
                                     **_NEAREST_FLOOR})  # fmt: skip
-
-
-def _scales(call: Call, k: int) -> list[float]:
-    return [float(s) for s in call.array(k)]
 
 
 def _resized(x: Value, options: dict[str, Any]) -> Value:

@@ -50,7 +50,9 @@ def _non_max_suppression(call: Call) -> Value:
     for k in range(3):
         if call.has(2 + k):
             known = call.operand(2 + k).array()
-            limits[k] = reshape(call.value(2 + k), ()) if known is None else known.item()
+            limits[k] = (
+                reshape(call.value(2 + k), ()) if known is None else call.single(2 + k).item()
+            )
     most, share, least = limits
     if not isinstance(most, Value):
         most = max(int(most), 0)

@@ -234,7 +234,7 @@ def _pad(call: Call) -> Value:
         value = call.value(2) if call.has(2) else 0.0
         axes = call.ints(3) if call.has(3) else range(x.ndim)
         if call.has(2) and call.operand(2).array() is not None:
-            value = call.array(2).item()
+            value = call.single(2).item()
     if len(pads) != 2 * len(axes):
         call.refuse(f"{len(pads)} pads for {len(axes)} axes")
     before: list[Dim] = [0] * x.ndim
@@ -259,10 +259,12 @@ def _range(call: Call) -> Value:
         return pointwise.cast(number + start, dtype)
     if any(call.operand(k).array() is None and call.told_by_run(k) for k in range(3)):
         return _range_at_run(call)
-    a, b, c = (call.array(k).reshape(()) for k in range(3))
-    if c == 0:
-        call.refuse("the step is 0")
-    size = max(int(np.ceil((b.astype(np.float64) - a) / c)), 0)
+    a, b, c = (call.single(k) for k in range(3))
+    with np.errstate(all="ignore"):
+        count = np.ceil((np.float64(b) - np.float64(a)) / np.float64(c))
+    if not np.isfinite(count):
+        call.refuse(f"from {a} to {b} in steps of {c} there is no number of elements")
+    size = max(int(count), 0)
     number = creation.iota((size,), 0, "int64", call.graph)
     wide = dtype if dtype.computes else float32
     made = pointwise.cast(number, wide) * constant(c, wide, call.graph)

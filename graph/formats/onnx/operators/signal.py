@@ -40,7 +40,7 @@ def _dft(call: Call) -> Value:
 @converter("MelWeightMatrix")
 def _mel_weight_matrix(call: Call) -> Value:
     bands, length, rate = (call.ints(k)[0] for k in range(3))
-    low, high = (float(call.array(k).reshape(-1)[0]) for k in (3, 4))
+    low, high = (float(call.single(k)) for k in (3, 4))
     dtype = call.dtype("output_datatype", "float32")
     return window_functions.mel_weight_matrix(bands, length, rate, low, high, dtype, call.graph)
 

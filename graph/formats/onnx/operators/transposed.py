@@ -16,10 +16,12 @@ from ..registry import converter
 _PADDING = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
 
 
-def _pairs(pads: tuple[int, ...] | None, rank: int) -> tuple[tuple[int, int], ...]:
+def _pairs(call: Call, rank: int) -> tuple[tuple[int, int], ...]:
     """Padding before and after every axis, from all befores and then all afters."""
-    given = pads or (0,) * (2 * rank)
-    return tuple(zip(given[:rank], given[rank:], strict=True))
+    given = call.integers("pads") or (0,) * (2 * rank)
+    if len(given) != 2 * rank:
+        call.refuse(f"pads {given} over {rank} axes")
+    return tuple(zip(given[:rank], given[rank:]))
 
 
 @converter("ConvTranspose")
@@ -32,10 +34,7 @@ def _conv_transpose(call: Call) -> Value:
     padding: Any = _PADDING.get(auto)
     sizes = call.integers("output_shape")
     if padding is None:
-        pads = call.integers("pads")
-        if pads is not None and len(pads) != 2 * rank:
-            call.refuse(f"pads {pads} over {rank} axes")
-        padding = "same_lower" if sizes else _pairs(pads, rank)
+        padding = "same_lower" if sizes else _pairs(call, rank)
     out = conv_transpose(
         x, w, call.integers("strides") or 1, padding, call.integers("output_padding") or 0,
         call.integers("dilations") or 1, call.integer("group", 1), sizes[-rank:] if sizes else None,
@@ -47,7 +46,7 @@ def _conv_transpose(call: Call) -> Value:
 def _col2im(call: Call) -> Value:
     window = call.ints(2)
     return col2im(call.value(0), call.dims(1), window, call.integers("strides") or 1,
-                  _pairs(call.integers("pads"), len(window)), call.integers("dilations") or 1)  # fmt: skip
+                  _pairs(call, len(window)), call.integers("dilations") or 1)  # fmt: skip
 
 
 @converter("MaxUnpool", halves=True)
@@ -59,7 +58,9 @@ def _max_unpool(call: Call) -> Value:
     if window is None or len(window) != x.ndim - 2:
         call.refuse(f"kernel_shape {window} for {x.type}")
     strides = call.integers("strides") or (1,) * len(window)
-    pads = _pairs(call.integers("pads"), len(window))
+    if len(strides) != len(window):
+        call.refuse(f"strides {strides} for windows {window}")
+    pads = _pairs(call, len(window))
     spatial = [(d - 1) * s - a - b + k
                for d, s, (a, b), k in zip(x.shape[2:], strides, pads, window)]  # fmt: skip
     plane = prod(d for d in spatial if isinstance(d, int))
