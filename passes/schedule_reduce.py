@@ -36,6 +36,7 @@ from ..dims import (
 from ..dtypes import DType
 from ..errors import InternalError
 from ..target import Target
+from .box import Box, box_of
 from .clip import clip
 from .lanes import Lanes, accumulate, accumulators, sweep
 from .loops import (
@@ -52,7 +53,7 @@ from .loops import (
 from .schedule_extreme import Extreme
 from .schedule_map import checked, finish
 from .schedule_stream import ACCUMULATORS, is_long, reuses, schedule_stream, streams
-from .tiles import register_tile
+from .tiles import MOST_ROWS, register_tile
 
 MANY_ROWS, BLOCK_ROWS = 1024, 96
 PAGE, CACHE_WAYS = 4096, 8  # addresses a page apart share a set, which holds so many lines
@@ -125,6 +126,7 @@ class _Tiles:
     nest: Nest
     target: Target
     vector: LoopAxis | None
+    box: Box | None = None  # of the tile at hand
 
     def build(self) -> list[Stmt]:
         nest = self.nest
@@ -202,13 +204,13 @@ class _Tiles:
 
     def most_rows(self, rows: Dim) -> int:
         """Rows a tile may have: fewer where they fall into the same set of the first cache."""
-        if self.row is None or (isinstance(rows, int) and rows <= 12):
-            return 12
+        if self.row is None or (isinstance(rows, int) and rows <= MOST_ROWS):
+            return MOST_ROWS
         for x, o in self.nest.offsets():
             stride = coefficient(o, self.row.sym)
             if isinstance(stride, int) and stride and stride * x.dtype.itemsize % PAGE == 0:
                 return CACHE_WAYS
-        return 12
+        return MOST_ROWS
 
     def _packed_block(self) -> int | None:
         """Panel width of a packed operand: its loads take the vector index modulo it."""
@@ -302,12 +304,14 @@ class _Tiles:
         memory that stays in the first cache: registers are for the sums."""
         values = {**self.outer_values, **values}
         fold, shape = self.nest.stage.fold, (mr, nv, self.lanes) if nv else (mr,)
+        self.box = box_of(self.nest, self.row, mr, self.vector if nv else None)
+        filled = [] if self.box is None else self.box.fill(self.nest, values, self.lanes)
 
         def write(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
             return finish(self.nest, Load("acc", at, self.dtype), inner)
 
         if fold is None:
-            return self.accumulated(shape, active, values, start, write)
+            return [*filled, *self.accumulated(shape, active, values, start, write)]
         dtype, combine, made = fold.value.dtype, fold.combine, fold.value
         first = REDUCTION_START[combine](dtype)
 
@@ -319,6 +323,7 @@ class _Tiles:
         for a in reversed(self.nest.fold_axes):
             turn = [loop("serial", a.index, 0, a.extent, turn)]
         return [
+            *filled,
             Alloc(Buffer("best", dtype, shape, "stack")),
             *self.sweep(mr, nv, active, values, start, lambda at, _: [Store("best", at, first)]),
             *turn,
@@ -343,6 +348,9 @@ class _Tiles:
         term_of, limits = self.clipped(steps, tiled_axes)
 
         def step(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
+            if self.box is not None and self.row is not None:  # rows of the box: the tile's own
+                row = self.row.sym
+                inner = {**inner, row: inner[row] - values[row]}
             term = rebuild(term_of, lambda x: None, lambda d: substitute(d, inner))
             old = Load("acc", at, self.dtype)
             added = Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))
@@ -359,6 +367,8 @@ class _Tiles:
         """The term and the bounds of its reduction loops."""
         term = self.nest.stage.term
         assert term is not None
+        if self.box is not None:
+            return self.box.term(term), {s: (0, d) for s, d in steps.items()}
         if self.nest.stage.combine != "add":
             return term, {s: (0, d) for s, d in steps.items()}
         found = clip(term, steps, tiled_axes)

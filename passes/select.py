@@ -26,11 +26,12 @@ from ..graph.ops.pointwise import Add
 from ..graph.ops.pooling import Pooling
 from ..graph.ops.reduce import Prod, ReduceMax, ReduceMin, Sum
 from ..graph.ops.shape import Concat, Pad, Reshape, Slice, Transpose, Unslice
+from ..graph.ops.source import Input
 from ..graph.ops.windows import Windowed, concrete
 from ..target import Target
 from .blocks import cuts
 from .prepare import steady_nodes
-from .tiles import panel_vectors
+from .tiles import MOST_ROWS, SCRATCH_BYTES, panel_vectors
 
 MOST_PHASES = 9  # so many kernels may stand for one: strides of 3 and less, in two dimensions
 PACK_ROWS = 192  # a matrix product with fewer rows does not pay for packing its operand each run
@@ -160,7 +161,12 @@ class _Select:
 
     def conv(self, n: Node, op: Conv, x: Value, weights: Value) -> Value:
         """Channels last, weights packed, padding explicit along the last axis: along the others
-        the reduction's loops leave the padding out."""
+        the reduction's loops leave the padding out. Images of few channels are read as they are
+        given, tile by tile with what surrounds them (see `box`)."""
+        if self.reads_images(op, x, weights):
+            w = self.placed(self.new.get(weights, weights),
+                            self.weight_layout(op, x, weights.shape, n, as_given=True))  # fmt: skip
+            return self.make(n, op, (x, w), channels_last(x.ndim))
         before, after = (_last_only(p) for p in (op.pads_before, op.pads_after))
         x = self.padded(n, x, before, after)
         x = self.placed(x, channels_last(x.ndim))
@@ -170,25 +176,40 @@ class _Select:
                         self.weight_layout(op, x, weights.shape, n))  # fmt: skip
         return self.make(n, bare, (x, w), channels_last(x.ndim))
 
+    def reads_images(self, op: Conv, x: Value, weights: Value) -> bool:
+        """Whether a convolution's operand is given, and a tile's part of it is small."""
+        if not isinstance(x.node.op, Input) or x.type.layout is not None or op.groups != 1:
+            return False
+        if not all(isinstance(d, int) for d in weights.shape):
+            return False
+        spans = op.covered(concrete(weights.shape[2:]))
+        across = (MOST_ROWS - 1) * op.strides[-1] + spans[-1]
+        tile = prod((*concrete(weights.shape[1:2]), *(s + 1 for s in spans[:-1]), across))
+        return tile * x.dtype.itemsize <= SCRATCH_BYTES
+
     def padded(self, n: Node, x: Value, before: tuple[Dim, ...], after: tuple[Dim, ...]) -> Value:
         if all(d == 0 for d in (*before, *after)):
             return x
         pad = Pad((0, 0, *before), (0, 0, *after))
         return self.make(n, pad, (x,), x.type.layout or channels_last(x.ndim))
 
-    def weight_layout(self, op: Conv, x: Value, shape: tuple[Dim, ...], n: Node) -> Layout:
-        """Panels of output channels, inside them window, input channel, channel of the panel."""
-        spatial = tuple(Piece(k) for k in range(2, len(shape)))
+    def weight_layout(self, op: Conv, x: Value, shape: tuple[Dim, ...], n: Node,
+                      as_given: bool = False) -> Layout:  # fmt: skip
+        """Panels of output channels, inside them window, input channel, channel of the panel; where
+        x is read `as_given`, input channel before window."""
+        steps = tuple(Piece(k) for k in (*range(2, len(shape)), 1))
+        if as_given:
+            steps = (steps[-1], *steps[:-1])
         if op.groups > 1:
-            return (*spatial, Piece(1), Piece(0))
+            return (*steps, Piece(0))
         lanes = self.target.lanes(n.types[0].dtype)
         rows = n.types[0].shape[-1]
         depth = product(shape[1:])
         nv = panel_vectors(shape[0], self.target, lanes, rows, depth)
         block = nv * lanes
         if isinstance(shape[0], int) and shape[0] <= lanes:
-            return (*spatial, Piece(1), Piece(0))
-        return (Piece(0, "outer", block), *spatial, Piece(1), Piece(0, "inner", block))
+            return (*steps, Piece(0))
+        return (Piece(0, "outer", block), *steps, Piece(0, "inner", block))
 
     def input_grad(self, n: Node, op: ConvInputGrad) -> Value:
         """A convolution of the gradient with the weights turned; with strides one for each of the

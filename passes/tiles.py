@@ -13,6 +13,7 @@ from ..dims import Dim
 from ..target import Target
 
 SCRATCH_BYTES = 16 << 10  # of a thread's stack, for what stays in half of the smallest first cache
+MOST_ROWS = 12  # of a register tile
 RAGGED = 1.03  # a last panel that is not full costs packing and code, whatever the arithmetic
 
 
@@ -37,7 +38,7 @@ def _split(n: int, tile: int) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=4096)
 def register_tile(rows: Dim, vectors: Dim, depth: Dim, target: Target,
-                  fixed_nv: int | None = None, max_rows: int = 12) -> tuple[int, int]:  # fmt: skip
+                  fixed_nv: int | None = None, max_rows: int = MOST_ROWS) -> tuple[int, int]:  # fmt: skip
     """(mr, nv) of least cost for `rows` rows of `vectors` vectors, reduced over `depth` steps.
 
     Sizes known only at run time count as large. `fixed_nv` is set where packing has decided it.
@@ -70,4 +71,4 @@ def panel_vectors(columns: Dim, target: Target, lanes: int, rows: Dim, depth: Di
     """Vectors per packed panel of a matrix operand with `columns` columns."""
     vectors = -(-columns // lanes) if isinstance(columns, int) else columns
     alias = isinstance(depth, int) and depth % 1024 == 0
-    return register_tile(rows, vectors, depth, target, None, 8 if alias else 12)[1]
+    return register_tile(rows, vectors, depth, target, None, 8 if alias else MOST_ROWS)[1]

@@ -142,7 +142,9 @@ class Maker:
             made = Let(self.name("t"), self.expr(dtype))
             self.lets.append((made.name, dtype))
             return made
-        return self.store() if kind == "store" else Fail(1, self.expr(bool_, 2), self.dim())
+        if kind == "store":
+            return self.store()
+        return Fail(1, self.expr(bool_, 2), maximum(self.dim(), 0))  # an element's place: 0 or more
 
     def block(self, depth: int) -> tuple[Stmt, ...]:
         saved = self.buffers[:], self.lets[:], self.loops[:]
