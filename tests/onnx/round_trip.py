@@ -37,7 +37,7 @@ from tests.graph.samples import Case, cases  # noqa: E402
 from tests.onnx import suite  # noqa: E402
 
 TOLERANCE = {2: 1e-2, 4: 2e-5, 8: 1e-9}  # of the largest expected element, by element size
-# op -> why onnxruntime computes something else for its samples
+# op, or one of its halves -> why onnxruntime computes something else for its samples
 OTHERWISE = {
     "max_pool": "a NaN in a window is passed over",
     "max_pool_index": "a NaN in a window is passed over",
@@ -45,6 +45,8 @@ OTHERWISE = {
     "roi_align": "no region ends before it begins",
     "fft": "long transforms lose some digits",
     "rfft": "long transforms lose some digits",
+    "gelu float64": "ONNX's definition holds its constants in float32",
+    "nonzero": "a scalar counts as having an axis",
 }
 OPSETS = {"bit_cast": 26}  # where the default will not do
 NO_CODE = "no code in onnxruntime"
@@ -141,7 +143,7 @@ def ops(names: list[str], folder: Path) -> Iterator[tuple[str, str, bool]]:
             elif all(p == NO_CODE for p in problems):
                 yield label, NO_CODE, False
             else:
-                known = OTHERWISE.get(name)
+                known = OTHERWISE.get(label, OTHERWISE.get(name))
                 yield label, "; ".join(problems) + (f" ({known})" if known else ""), not known
 
 
@@ -171,6 +173,9 @@ def official(case: suite.Case, path: Path) -> str | None:
     """How the results of an official test's model change when it is saved and read in between; None
     if they do not, or if the model is one that flowmill does not load."""
     model = onnx.load(case.path)
+    opset = max(
+        (OPSETS["bit_cast"] for n in model.graph.node if n.op_type == "BitCast"), default=21
+    )
     try:
         loaded = fm.onnx.load(case.path)
     except fm.ModelError:
@@ -179,7 +184,7 @@ def official(case: suite.Case, path: Path) -> str | None:
         graph = loaded.specialised(feeds) if isinstance(loaded, Template) else loaded
         try:
             wanted = fm.Session(graph).run(None, {k: feeds[k] for k in graph.inputs})
-            fm.onnx.save(graph, path)
+            fm.onnx.save(graph, path, opset=opset)
             onnx.checker.check_model(str(path), full_check=True)
             again = fm.onnx.load(path)
             made = fm.Session(again).run(None, {k: feeds[k] for k in again.inputs})
