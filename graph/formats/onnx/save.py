@@ -26,7 +26,6 @@ from ...rewrite import copied, rewritten
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OLDEST = 18  # opset: from it on reductions take axes as an operand, scattering joins by max and min
 OPSET = 21  # the newest that runtimes know in full: onnxruntime 1.32 lacks operators as of 22
 
 
@@ -54,6 +53,7 @@ def save(graph: Graph, path: str | os.PathLike[str], variables: Any = None,
         raise GraphError(f"save: {graph!r} is no graph",
                          "fm.onnx.save(graph, path, variables=session)")  # fmt: skip
     from .store import store
+    from .writing import OLDEST
 
     newest = defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:

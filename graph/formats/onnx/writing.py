@@ -23,11 +23,11 @@ from onnx import defs
 from ...ir import Interner, Node, Value
 from ...ops.base import Op, Pointwise
 from ...ops.control import Control
-from .save import OLDEST
 
 if TYPE_CHECKING:
     from .draft import Site, Tensor
 
+OLDEST = 18  # opset: from it on reductions take axes as an operand, scattering joins by max and min
 FAMILIES = (
     "pointwise",
     "integers",
