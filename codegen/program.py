@@ -47,7 +47,6 @@ from .kernel.program import (
 )
 from .llvm_text import FunctionText
 
-PARALLEL_TYPE = "void (ptr, ptr, ptr, i32)"
 PART = 400_000  # characters of kernels that make a module of their own: about 0.2 s for LLVM
 MANY_STEPS = 100  # of a program: from then on they are translated quickly, kernels as ever
 

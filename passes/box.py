@@ -21,14 +21,16 @@ from ..dims import Dim, DimExpr, Sym, coefficient, free_symbols, substitute
 from ..dtypes import int64
 from .clip import conditions
 from .loops import LoopAxis, Nest, loop
-from .tiles import SCRATCH_BYTES
+from .tiles import MOST_ROWS, SCRATCH_BYTES
 
 
 @dataclass(frozen=True)
 class Box:
     """The operand `load` reads of, and its copy. `corner`: the index of the operand that the box
-    begins at, in terms of the loops outside a tile; `masked`: axes that may begin or end outside."""
+    begins at, in terms of the loops outside a tile and of its first `row`; `inside`: the index
+    within the box; `masked`: axes that may begin or end outside."""
 
+    row: Sym
     load: Load
     buffer: Buffer
     corner: tuple[Dim, ...]
@@ -39,6 +41,10 @@ class Box:
         """`term` reading the box, its rows counted from the first one of the tile."""
         mine = Load(self.buffer.name, self.inside, self.load.dtype)
         return rebuild(term, lambda x: mine if x == self.load else None, lambda d: d)
+
+    def rows(self, inner: dict[Sym, Dim], values: dict[Sym, Dim]) -> dict[Sym, Dim]:
+        """What the indices are for the term, `values` being those of the tile's first element."""
+        return {**inner, self.row: inner[self.row] - values[self.row]}
 
     def fill(self, nest: Nest, values: dict[Sym, Dim], lanes: int) -> list[Stmt]:
         """Statements that copy; `values` are those of the loops outside, and of the first row."""
@@ -88,6 +94,9 @@ def box_of(nest: Nest, row: LoopAxis | None, rows: int, vector: LoopAxis | None)
         return None
     if not all(_is_inside(c, load, nest.shapes[load.buffer]) for c in masks):
         return None
+    rest = rebuild(term, lambda x: Const(0, load.dtype) if x == load else None, lambda d: d)
+    if row.sym in _symbols(rest):  # what is not in the box would count rows from the first one, too
+        return None
     sizes = {row.sym: rows} | {a.sym: _size(a.extent) for a in (*nest.fold_axes, *nest.reduce_axes)}
     if not all(sizes.values()):
         return None
@@ -107,8 +116,15 @@ def box_of(nest: Nest, row: LoopAxis | None, rows: int, vector: LoopAxis | None)
     if prod(extents) * load.dtype.itemsize > SCRATCH_BYTES:
         return None
     masked = tuple(any(i in _dims(c) for c in masks) for i in load.indices)
-    return Box(load, Buffer("box", load.dtype, tuple(extents), "stack"), tuple(corner),
+    return Box(row.sym, load, Buffer("box", load.dtype, tuple(extents), "stack"), tuple(corner),
                tuple(inside), masked)  # fmt: skip
+
+
+def has_small_boxes(channels: int, spans: Sequence[int], strides: Sequence[int], size: int) -> bool:
+    """Whether tiles of a convolution have boxes, of elements of `size` bytes, whatever pool folds its
+    results: there is room for four times what windows that cover `spans` need without one."""
+    across = (MOST_ROWS - 1) * strides[-1] + spans[-1]
+    return 4 * prod((channels, *spans[:-1], across)) * size <= SCRATCH_BYTES
 
 
 def _steps(i: Dim, symbols: Collection[Sym]) -> dict[Sym, int] | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeAlias
 
-from ..graph.ir import Value
 from ..target import Target
 from .order import phased
 from .place import Cell, Home, Places
@@ -158,8 +157,3 @@ class Lives:
                 break
         known = self.of.setdefault(home, Life(first, last))
         known.touch(first, last)
-
-    def last_read(self, v: Value, at: int) -> bool:
-        """Whether `v` is nobody's after a moment."""
-        home, _ = self.places.of(v)
-        return home is v and home in self.of and self.of[home].last == at

@@ -3,10 +3,9 @@
 In: a Function of plain ops. Out: the same with every computation inside a `Fused` node, one kernel
 each; loops and branches stay, and reshapes that are only another view of what they read. A group is
 a row with several reductions (see `rows`), a reduction (matrix product, convolution, sum...) with
-the pointwise work on its result, the pool that follows and the padding of what comes out, or a
-chain of pointwise work alone. Ops that only move elements
-cheaply (reshape, broadcast, slice) are never computed by themselves: whoever reads them reads
-through them.
+the pointwise work on its result, the pool that follows and the padding of what comes out, or a chain
+of pointwise work alone. Ops that only move elements cheaply (reshape, broadcast, slice) are never
+computed by themselves: whoever reads them reads through them.
 
 Every group's inputs are complete before its first node in one topological order, which keeps the
 groups free of cycles without any search.
@@ -94,9 +93,7 @@ class Fuse:
     def assign(self, n: Node) -> None:
         """Puts `n` into a producer's group, or into one of its own."""
         at = self.place[n]
-        told = any(
-            v in self.reading.told for v in n.outputs
-        )  # read before who needs it is launched
+        told = not self.reading.told.isdisjoint(n.outputs)  # read before who needs it is launched
         if n.op.name in KERNELS or self.reading.stays(n) or told:
             self.add(Group([n], at, at, n, reduces=False, special=True))
             return
@@ -121,7 +118,9 @@ class Fuse:
     def folds(self, n: Node, op: Pooling) -> bool:
         """Adds a pool to the kernel of the convolution it reads, if it alone reads that, each
         element in one window: what a window holds is computed there and folded at once."""
-        v, c = n.inputs[0] if n.inputs else n.outputs[0], self.reading.compute(n)
+        if not n.inputs:
+            return False
+        v, c = n.inputs[0], self.reading.compute(n)
         g = self.group_of.get(v.node)
         if g is None or not isinstance(g.anchor.op, Conv):
             return False

@@ -126,7 +126,6 @@ class _Tiles:
     nest: Nest
     target: Target
     vector: LoopAxis | None
-    box: Box | None = None  # of the tile at hand
 
     def build(self) -> list[Stmt]:
         nest = self.nest
@@ -304,14 +303,14 @@ class _Tiles:
         memory that stays in the first cache: registers are for the sums."""
         values = {**self.outer_values, **values}
         fold, shape = self.nest.stage.fold, (mr, nv, self.lanes) if nv else (mr,)
-        self.box = box_of(self.nest, self.row, mr, self.vector if nv else None)
-        filled = [] if self.box is None else self.box.fill(self.nest, values, self.lanes)
+        box = box_of(self.nest, self.row, mr, self.vector if nv else None)
+        filled = [] if box is None else box.fill(self.nest, values, self.lanes)
 
         def write(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
             return finish(self.nest, Load("acc", at, self.dtype), inner)
 
         if fold is None:
-            return [*filled, *self.accumulated(shape, active, values, start, write)]
+            return [*filled, *self.accumulated(shape, active, values, start, box, write)]
         dtype, combine, made = fold.value.dtype, fold.combine, fold.value
         first = REDUCTION_START[combine](dtype)
 
@@ -319,7 +318,7 @@ class _Tiles:
             value = bind(made, Load("acc", at, self.dtype), inner)
             return [Store("best", at, accumulate(combine, Load("best", at, dtype), value))]
 
-        turn = self.accumulated(shape, active, values, start, join)
+        turn = self.accumulated(shape, active, values, start, box, join)
         for a in reversed(self.nest.fold_axes):
             turn = [loop("serial", a.index, 0, a.extent, turn)]
         return [
@@ -332,8 +331,9 @@ class _Tiles:
         ]  # fmt: skip
 
     def accumulated(self, shape: tuple[int, ...], active: Dim | None, values: dict[Sym, Dim],
-                    start: Dim, write: object) -> list[Stmt]:  # fmt: skip
-        """The sums of a register tile: clear, accumulate over all steps, `write`."""
+                    start: Dim, box: Box | None, write: object) -> list[Stmt]:  # fmt: skip
+        """The sums of a register tile: clear, accumulate over all steps, `write`. What `box` holds
+        is read from there."""
         mr, nv = shape[0], shape[1] if len(shape) > 1 else 0
         combine = self.nest.stage.combine
         assert combine is not None and self.nest.stage.term is not None
@@ -345,13 +345,11 @@ class _Tiles:
 
         steps = {a.sym: a.extent for a in self.steps}
         tiled_axes = {a.sym for a in (self.row, self.vector) if a is not None}
-        term_of, limits = self.clipped(steps, tiled_axes)
+        term_of, limits = self.clipped(steps, tiled_axes, box)
 
         def step(at: tuple[Dim, ...], inner: dict[Sym, Dim]) -> list[Stmt]:
-            if self.box is not None and self.row is not None:  # rows of the box: the tile's own
-                row = self.row.sym
-                inner = {**inner, row: inner[row] - values[row]}
-            term = rebuild(term_of, lambda x: None, lambda d: substitute(d, inner))
+            own = inner if box is None else box.rows(inner, values)
+            term = rebuild(term_of, lambda x: None, lambda d: substitute(d, own))
             old = Load("acc", at, self.dtype)
             added = Store("acc", at, accumulate(combine, old, cast(term, self.dtype)))
             return [*checked(self.nest, inner), added]
@@ -362,13 +360,13 @@ class _Tiles:
             body = [loop("serial", a.index, lo, hi, body)]
         return [*out, *body, *self.sweep(mr, nv, active, values, start, write)]
 
-    def clipped(self, steps: dict[Sym, Dim], tiled_axes: set[Sym]
+    def clipped(self, steps: dict[Sym, Dim], tiled_axes: set[Sym], box: Box | None
                 ) -> tuple[Expr, dict[Sym, tuple[Dim, Dim]]]:  # fmt: skip
         """The term and the bounds of its reduction loops."""
         term = self.nest.stage.term
         assert term is not None
-        if self.box is not None:
-            return self.box.term(term), {s: (0, d) for s, d in steps.items()}
+        if box is not None:
+            return box.term(term), {s: (0, d) for s, d in steps.items()}
         if self.nest.stage.combine != "add":
             return term, {s: (0, d) for s, d in steps.items()}
         found = clip(term, steps, tiled_axes)

@@ -30,8 +30,9 @@ from ..graph.ops.source import Input
 from ..graph.ops.windows import Windowed, concrete
 from ..target import Target
 from .blocks import cuts
+from .box import has_small_boxes
 from .prepare import steady_nodes
-from .tiles import MOST_ROWS, SCRATCH_BYTES, panel_vectors
+from .tiles import panel_vectors
 
 MOST_PHASES = 9  # so many kernels may stand for one: strides of 3 and less, in two dimensions
 PACK_ROWS = 192  # a matrix product with fewer rows does not pay for packing its operand each run
@@ -182,10 +183,8 @@ class _Select:
             return False
         if not all(isinstance(d, int) for d in weights.shape):
             return False
-        spans = op.covered(concrete(weights.shape[2:]))
-        across = (MOST_ROWS - 1) * op.strides[-1] + spans[-1]
-        tile = prod((*concrete(weights.shape[1:2]), *(s + 1 for s in spans[:-1]), across))
-        return tile * x.dtype.itemsize <= SCRATCH_BYTES
+        _, channels, *window = concrete(weights.shape)
+        return has_small_boxes(channels, op.covered(window), op.strides, x.dtype.itemsize)
 
     def padded(self, n: Node, x: Value, before: tuple[Dim, ...], after: tuple[Dim, ...]) -> Value:
         if all(d == 0 for d in (*before, *after)):

@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ..graph.programs import execute
+from .agreement import agree
 
 FOLDER = Path(__file__).parent / "kernels"
 
@@ -140,14 +141,7 @@ def test_results(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         made = ROWS[name](fm.input("x", ("rows", 75)))
     results = list(made) if isinstance(made, list | tuple) else [made]
     data = feeds(g.function("f", {f"y{k}": v for k, v in enumerate(results)}), {"rows": 9})
-    plain = fm.Session(g, level=0, threads=1).run(results, data)
-    bits = set()
-    for threads in (1, 2, 3):
-        fast = fm.Session(g, threads=threads).run(results, data)
-        bits.add(b"".join(a.tobytes() for a in fast))
-        for a, b in zip(fast, plain):
-            np.testing.assert_allclose(a, b, atol=4e-6 * np.abs(b).max(), rtol=0)
-    assert len(bits) == 1
+    agree(g, results, data)
 
 
 @pytest.mark.parametrize("name", ["softmax", "layer_norm", "cross_entropy", "softmax_across",
